@@ -1,0 +1,3 @@
+module github.com/aitheros/aither-image
+
+go 1.26
