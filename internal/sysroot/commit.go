@@ -37,9 +37,13 @@ func (r *repository) commits(ctx context.Context) (ostree.Checksum, error) {
 		if t.kinds[i] != derived {
 			continue
 		}
+		ref, err := ostree.BlobRef(t.Image.Layers[i].Digest.String())
+		if err != nil {
+			return ostree.Checksum{}, err
+		}
 		root, meta := r.addTree(l.root, "")
-		r.refs[ostree.BlobRef(t.Image.Layers[i].Digest.String())] = r.addCommit(ostree.Commit{
-			Metadata:  map[string]ostree.Value{keyVersion: ostree.String(importerVersion)},
+		r.refs[ref] = r.addCommit(ostree.Commit{
+			Metadata:  map[string]ostree.Value{keyVersion: ostree.StringValue(importerVersion)},
 			Timestamp: t.timestamp(), Root: root, RootMeta: meta})
 	}
 	return r.mergeCommit()
@@ -58,10 +62,10 @@ func (r *repository) mergeCommit() (ostree.Checksum, error) {
 		return ostree.Checksum{}, fmt.Errorf("reading image configuration: %w", err)
 	}
 	c := ostree.Commit{Timestamp: t.timestamp(), Metadata: map[string]ostree.Value{
-		keyVersion:                      ostree.String(importerVersion),
-		"ostree.manifest":               ostree.String(manifest),
-		"ostree.manifest-digest":        ostree.String(t.Image.ManifestDigest.String()),
-		"ostree.container.image-config": ostree.String(config),
+		keyVersion:                      ostree.StringValue(importerVersion),
+		"ostree.manifest":               ostree.StringValue(manifest),
+		"ostree.manifest-digest":        ostree.StringValue(t.Image.ManifestDigest.String()),
+		"ostree.container.image-config": ostree.StringValue(config),
 	}}
 	if t.base != nil {
 		c.Parent = &t.base.sum

@@ -50,13 +50,6 @@ func (in *ingest) readLayers(ctx context.Context) ([]*layerTree, error) {
 		workers = 4
 	}
 	arenas := make([]Arena, len(out))
-	defer func() {
-		for _, a := range arenas {
-			if a != nil {
-				a.Close()
-			}
-		}
-	}()
 	for i := range out {
 		hint, err := in.im.SizeHint(i)
 		if err != nil {
@@ -69,19 +62,22 @@ func (in *ingest) readLayers(ctx context.Context) ([]*layerTree, error) {
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(workers)
+	// A layer that waits for the room of another must not wait for ever.
+	stop := context.AfterFunc(ctx, func() { in.store.Abort(context.Cause(ctx)) })
+	defer stop()
 	for i := range out {
-		arena := arenas[i]
-		arenas[i] = nil
 		g.Go(func() (err error) {
-			defer arena.Close()
+			defer func() { err = errors.Join(err, arenas[i].Close()) }()
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			out[i], err = in.readLayer(ctx, i, arena)
+			out[i], err = in.readLayer(ctx, i, arenas[i])
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	stop() // Wait ends the context even when all went well
+	if err != nil {
 		return nil, err
 	}
 	in.report.end()

@@ -125,7 +125,7 @@ func (r *repository) addTree(d *dir, path string) (root, meta ostree.Checksum) {
 			continue
 		}
 		o := r.object(n.file, r.t.label(p, n.file.fsMode(), n.file.own))
-		dt.Files = append(dt.Files, ostree.FileEntry{Name: name, Checksum: o.sum})
+		dt.Files = append(dt.Files, ostree.FileEntry{Name: name, File: o.sum})
 	}
 	dm := ostree.DirMeta{UID: d.uid, GID: d.gid, Mode: sIFDIR | d.perm, Xattrs: withLabel(d.xattrs, r.t.dirLabel(d, path))}
 	return r.addMeta(ostree.KindDirTree, dt.Encode()), r.addMeta(ostree.KindDirMeta, dm.Encode())
@@ -154,7 +154,10 @@ func (r *repository) addEncap() error {
 		if t.kinds[i] == derived {
 			continue
 		}
-		ref := ostree.BlobRef(t.Image.Layers[i].Digest.String())
+		ref, err := ostree.BlobRef(t.Image.Layers[i].Digest.String())
+		if err != nil {
+			return err
+		}
 		if t.kinds[i] == baseCommit {
 			r.refs[ref] = t.base.sum
 			for sum, m := range l.encap.metas {
@@ -178,7 +181,7 @@ func (r *repository) addEncap() error {
 func (r *repository) addChunk(l *encapLayer) ostree.Checksum {
 	var dt ostree.DirTree
 	for _, sum := range sortedSums(l.files) {
-		dt.Files = append(dt.Files, ostree.FileEntry{Name: sum.String(), Checksum: sum})
+		dt.Files = append(dt.Files, ostree.FileEntry{Name: sum.String(), File: sum})
 	}
 	root := ostree.DirMeta{Mode: sIFDIR | 0o755}
 	return r.addCommit(ostree.Commit{

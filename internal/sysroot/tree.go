@@ -148,9 +148,9 @@ func (b *base) dir(treeSum, metaSum ostree.Checksum, depth int, left *int) (*dir
 	d := &dir{uid: m.UID, gid: m.GID, perm: m.Mode & 0o7777, children: make(map[string]*node, len(dt.Files)+len(dt.Dirs))}
 	d.xattrs, d.own = splitLabel(m.Xattrs)
 	for _, f := range dt.Files {
-		obj := b.files[f.Checksum]
+		obj := b.files[f.File]
 		if obj == nil {
-			return nil, fmt.Errorf("object %s of %q is in no layer", f.Checksum, f.Name)
+			return nil, fmt.Errorf("object %s of %q is in no layer", f.File, f.Name)
 		}
 		d.children[f.Name] = &node{file: obj}
 	}

@@ -23,8 +23,9 @@ type Entry struct {
 	// Xattrs maps full names ("security.selinux") to raw values.
 	Xattrs map[string][]byte
 	// Link is the target of a symbolic link, or for a hard link the Path of
-	// the entry that came earlier in the stream and whose file this shares.
-	// A hard link has the Mode of a regular file and a non-empty Link.
+	// the entry that came earlier in the stream and whose inode this shares.
+	// A hard link has the Mode of a regular file and a non-empty Link; what it
+	// shares may be a regular file or a symbolic link.
 	Link string
 	// Rdev is the device number of a device node: major, minor.
 	Rdev [2]uint32
@@ -46,5 +47,5 @@ type Content interface {
 // names, starting with ".". It stops at the first error it yields.
 type Stream = iter.Seq2[Entry, error]
 
-// IsHardLink reports whether e is a further name of an earlier regular file.
+// IsHardLink reports whether e is a further name of an earlier file or symbolic link.
 func (e *Entry) IsHardLink() bool { return e.Mode.IsRegular() && e.Link != "" }
