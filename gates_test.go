@@ -40,7 +40,7 @@ var gates = []gate{
 	{"only the agent's gpu package knows NVIDIA", only("github.com/NVIDIA", "firstboot/internal/gpu"), "internal/build/x.go", `package build; import _ "github.com/NVIDIA/go-nvml/pkg/nvml"`},
 	{"time is an input", noUse(belowCmd, "time.Now", "time.Since", "time.Until"), "internal/disk/x.go", `package disk; import "time"; var _ = time.Now()`},
 	{"identifiers are inputs", noUse(belowCmd, "uuid.New", "uuid.NewString", "uuid.NewRandom", "uuid.NewUUID"), "internal/disk/x.go", `package disk; var _ = uuid.New()`},
-	{"chance is an input", where(belowCmd, only("math/rand"), only("crypto/rand")), "internal/disk/x.go", `package disk; import _ "crypto/rand"`},
+	{"chance is an input", where(belowCmd, only("math/rand", "internal/disk/plan"), only("crypto/rand")), "internal/disk/x.go", `package disk; import _ "crypto/rand"`},
 	{"outputs are whole or absent", noUse(outsideAtomicfile, "os.WriteFile", "os.Create", "os.Rename"), "internal/output/x.go", `package output; func f() { os.WriteFile("x", nil, 0) }`},
 	{"libraries print nothing", noUse(belowCmd, "fmt.Print", "fmt.Println", "fmt.Printf", "log.Print", "log.Println", "log.Printf"), "internal/disk/x.go", `package disk; func f() { fmt.Println() }`},
 	{"libraries do not exit", noUse(belowMain, "os.Exit", "log.Fatal", "log.Fatalf"), "internal/disk/x.go", `package disk; func f() { os.Exit(1) }`},
