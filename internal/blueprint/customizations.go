@@ -104,7 +104,7 @@ type Directory struct {
 	// User and Group are a name or a number; root if nil.
 	User  *Owner `toml:"user,omitempty" json:"user,omitempty"`
 	Group *Owner `toml:"group,omitempty" json:"group,omitempty"`
-	// Mode is three or four octal digits; "0755" if empty.
+	// Mode is three octal digits, with or without a 0 before them; "0755" if empty.
 	Mode string `toml:"mode,omitempty" json:"mode,omitempty"`
 	// EnsureParents makes missing parents too.
 	EnsureParents bool `toml:"ensure_parents,omitempty" json:"ensure_parents,omitempty"`
@@ -115,7 +115,7 @@ type File struct {
 	Path  string `toml:"path" json:"path"`
 	User  *Owner `toml:"user,omitempty" json:"user,omitempty"`
 	Group *Owner `toml:"group,omitempty" json:"group,omitempty"`
-	// Mode is three or four octal digits; "0644" if empty.
+	// Mode is three octal digits, with or without a 0 before them; "0644" if empty.
 	Mode string `toml:"mode,omitempty" json:"mode,omitempty"`
 	Data string `toml:"data,omitempty" json:"data,omitempty"`
 }

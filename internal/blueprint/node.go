@@ -99,6 +99,8 @@ type document struct {
 	src      []byte
 	lines    []int // offsets of the lines' first bytes
 	problems Problems
+	// made says that the values come from Go code and stand nowhere.
+	made bool
 }
 
 // maxSource is the largest file that is read as a blueprint, in bytes.
@@ -124,13 +126,29 @@ func newDocument(name string, src []byte) *document {
 
 // position is the 1-based line and column of an offset.
 func (d *document) position(offset int) (line, col int) {
+	if d.made {
+		return 0, 0
+	}
 	line = sort.SearchInts(d.lines, offset+1)
 	return line, offset - d.lines[line-1] + 1
 }
 
 // errorf records an error at an offset.
 func (d *document) errorf(offset int, code, hint, format string, args ...any) {
+	d.problems = append(d.problems, d.problem(offset, Error, code, hint, fmt.Sprintf(format, args...)))
+}
+
+func (d *document) problem(offset int, severity Severity, code, hint, text string) Problem {
 	line, col := d.position(offset)
-	d.problems = append(d.problems, Problem{File: d.name, Line: line, Col: col, Severity: Error,
-		Code: code, Text: fmt.Sprintf(format, args...), Hint: hint})
+	return Problem{File: d.name, Line: line, Col: col, Severity: severity, Code: code, Text: text, Hint: hint}
+}
+
+// broken reports whether the syntax hides keys, so that none can be said to be missing.
+func (d *document) broken() bool {
+	for _, p := range d.problems {
+		if p.Code == "syntax" || p.Code == "duplicate-key" || p.Code == "invalid-utf8" || p.Code == "too-large" {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,45 @@
+package blueprint
+
+// refusedKeys are keys that other tools know or that are to come, each with
+// what to do instead.
+var refusedKeys = map[string]string{
+	"models":          "model layers come in a later version; add the files by an overlay or a Containerfile",
+	"stack":           "the AitherOS stack comes in a later version; install it by a Containerfile",
+	"version":         "a blueprint has no version of its own: tag the image that it builds",
+	"distro":          "the distribution is that of the base: set base.image or base.debian",
+	"architecture":    `write arch = "x86_64" or arch = "aarch64"`,
+	"modules":         "write the packages into packages = [\"…\"]",
+	"enabled_modules": "enable module streams in a Containerfile",
+	"groups":          "package groups are installed in a Containerfile; user groups are [[customizations.group]]",
+	"containers":      "embed container images in a Containerfile, or bind them in /usr/lib/bootc/bound-images.d",
+
+	"customizations.kernel.name":         "the kernel is that of the image: install another in a Containerfile",
+	"customizations.fips":                "add fips=1 to kernel.append and set the crypto policy in a Containerfile",
+	"customizations.firewall":            "put a zone file into an overlay, below etc/firewalld/zones",
+	"customizations.services":            "enable services by a preset in an overlay, below usr/lib/systemd/system-preset",
+	"customizations.openscap":            "remediate in a Containerfile, where the scanner can run",
+	"customizations.ignition":            "use users, files and directories, or install Ignition in a Containerfile",
+	"customizations.fdo":                 "install the FDO client in a Containerfile",
+	"customizations.repositories":        "add repository files in a Containerfile",
+	"customizations.rpm":                 "import keys in a Containerfile",
+	"customizations.rhsm":                "register in a Containerfile, with the secret as a build secret",
+	"customizations.cacerts":             "put certificates into an overlay, below etc/pki/ca-trust/source/anchors",
+	"customizations.dnf":                 "configure dnf in a Containerfile",
+	"customizations.firstboot":           "write a systemd unit with ConditionFirstBoot=yes into an overlay",
+	"customizations.iso":                 "the installer ISO comes in a later version",
+	"customizations.sshd":                "put a file into an overlay, below etc/ssh/sshd_config.d",
+	"customizations.bootloader":          "the boot loader's files are those of the image; set kernel.append for arguments",
+	"customizations.containers":          "embed container images in a Containerfile, or bind them in /usr/lib/bootc/bound-images.d",
+	"customizations.containers-storage":  "set the storage path in a Containerfile",
+	"customizations.installation_device": "an installer takes its disk from its own configuration, by a stable id",
+	"customizations.partitioning_mode":   "partitions are always plain; set their sizes in [disk]",
+
+	"customizations.disk.start_offset":               "the first partition always starts at 1 MiB",
+	"customizations.disk.sector_size":                "sectors are of 512 bytes",
+	"customizations.disk.partitions.logical_volumes": "LVM is not supported: use plain partitions",
+	"customizations.disk.partitions.subvolumes":      "btrfs is not supported: use plain partitions with ext4",
+	"customizations.disk.partitions.name":            "LVM is not supported: use plain partitions",
+	"customizations.files.uri":                       "downloads at build time are not supported: use data, or an overlay",
+	"customizations.installer.bootloader":            "the installer ISO comes in a later version",
+	"customizations.installer.payload":               "the installer ISO comes in a later version",
+}
