@@ -3,17 +3,19 @@
 . /.aither/steps/env.sh
 
 # No service is ever started by a package in a build.
-cat > /usr/sbin/policy-rc.d <<'POLICY'
-#!/bin/sh
-exit 101
-POLICY
+printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d
 chmod 0755 /usr/sbin/policy-rc.d
 
 # What dpkg must know before the first package: which files not to unpack.
 # Regular files only, and their modes set here: the folder that they come from
 # may have lost them.
 (cd $here/rootfs && find . -type f) | sort | while read -r f; do
-	install -D -m 0644 "$here/rootfs/$f" "/$f"
+	mode=0644
+	case $f in
+	./usr/libexec/*) mode=0755 ;;
+	./etc/sudoers.d/*) mode=0440 ;;
+	esac
+	install -D -m "$mode" "$here/rootfs/$f" "/$f"
 done
 
 if [ ! -s /var/lib/dpkg/status ]; then

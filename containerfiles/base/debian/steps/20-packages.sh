@@ -3,11 +3,12 @@
 
 # The initramfs is made once, by our own step, when its configuration is whole:
 # not by package triggers on the way.
-install -d /etc/initramfs-tools
-echo 'update_initramfs=no' > /etc/initramfs-tools/update-initramfs.conf
 export INITRD=No
 
 apt-get update
 # Word splitting wanted: one argument a package.
 apt-get install --yes $(list $here/packages.txt)
 apt-get clean
+
+# The administrators' group of other bootable bases, by the same name.
+groupadd --system wheel
