@@ -47,14 +47,15 @@ func (d *Data) Open() (io.ReadCloser, error) {
 	return io.NopCloser(newContentReader(d.w.dev, d.ext, d.size)), nil
 }
 
-// newContentReader reads a file of the given extents; it implements io.ReadSeeker and io.ReaderAt.
+// newContentReader reads a file of the given extents; with this package's block size.
 func newContentReader(r io.ReaderAt, ext []extent, size int64) *io.SectionReader {
-	return io.NewSectionReader(&extentReader{r: r, ext: ext}, 0, size)
+	return io.NewSectionReader(&extentReader{r: r, ext: ext, bits: blockBits}, 0, size)
 }
 
 type extentReader struct {
-	r   io.ReaderAt
-	ext []extent
+	r    io.ReaderAt
+	ext  []extent
+	bits uint // of the block size
 }
 
 // ReadAt reads across extents and fills holes with zeros. The section around it
@@ -83,7 +84,7 @@ func (x *extentReader) at(off int64) (n, phys int64) {
 	lo, hi := 0, len(x.ext)
 	for lo < hi { // the first extent that ends behind off
 		mid := (lo + hi) / 2
-		if e := x.ext[mid]; (int64(e.logical)+int64(e.len))<<blockBits <= off {
+		if e := x.ext[mid]; (int64(e.logical)+int64(e.len))<<x.bits <= off {
 			lo = mid + 1
 		} else {
 			hi = mid
@@ -93,9 +94,9 @@ func (x *extentReader) at(off int64) (n, phys int64) {
 		return 1<<62 - off, -1
 	}
 	e := x.ext[lo]
-	start := int64(e.logical) << blockBits
+	start := int64(e.logical) << x.bits
 	if off < start {
 		return start - off, -1
 	}
-	return start + int64(e.len)<<blockBits - off, int64(e.phys)<<blockBits + off - start
+	return start + int64(e.len)<<x.bits - off, int64(e.phys)<<x.bits + off - start
 }

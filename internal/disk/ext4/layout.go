@@ -136,13 +136,47 @@ func (l *layout) usable(blocks uint64) uint64 {
 	return 0
 }
 
-// descBlocks and reservedBlocks divide the descriptor room of a file system of
-// n groups.
-func descBlocks(n uint64) uint64 { return (n + descsPerBlock - 1) / descsPerBlock }
-
-func (l *layout) reservedBlocks(blocks uint64) uint64 {
-	if blocks > 1<<32-1 {
-		return 0 // the resize inode's block numbers have 32 bits
+// atLeast is the smallest usable number of blocks that is not below blocks.
+func (l *layout) atLeast(blocks uint64) uint64 {
+	for up := blocks; ; up++ {
+		if u := l.usable(up); u >= blocks {
+			return u
+		}
+		// The last group is too small: grow to what it needs.
+		last := groups(up) - 1
+		if last%flexSize == 0 {
+			up = l.inodeTable(last) + uint64(l.tableBlocks) + minLastGroup - 1
+		} else {
+			up = last*blocksPerGroup + l.superBlocks(last) + minLastGroup - 1
+		}
 	}
-	return min(uint64(l.gdtBlocks)-descBlocks(groups(blocks)), uint64(l.reservedLimit))
+}
+
+// geometry divides the room for descriptors of a file system of the given size.
+func (l *layout) geometry(blocks uint64) geometry {
+	g := geometry{blocks: blocks, groups: groups(blocks)}
+	g.desc = (g.groups + descsPerBlock - 1) / descsPerBlock
+	if blocks < 1<<32 && g.desc < uint64(l.gdtBlocks) { // the resize inode's block numbers have 32 bits
+		g.reserved = min(uint64(l.gdtBlocks)-g.desc, uint64(l.reservedLimit))
+	}
+	return g
+}
+
+// superUsed is the number of blocks that superblock and descriptors take in group g.
+func (g *geometry) superUsed(group uint64) uint64 {
+	if hasSuper(group) {
+		return 1 + g.desc + g.reserved
+	}
+	return 0
+}
+
+// backups are the groups beside the first that have a copy of the superblock.
+func (g *geometry) backups() []uint64 {
+	var list []uint64
+	for i := uint64(1); i < g.groups; i++ {
+		if hasSuper(i) {
+			list = append(list, i)
+		}
+	}
+	return list
 }
