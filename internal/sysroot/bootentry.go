@@ -150,7 +150,7 @@ func (d *deployer) addEtc() error {
 	}
 	etc := d.copyDir(from.dir, "etc")
 	delete(etc.children, ".updated")
-	etc.add("fstab", physFile(0o644, tree.Text(d.fstab())))
+	etc.add("fstab", d.t.labelAs(physFile(0o644, tree.Text(d.fstab())), "/etc/fstab"))
 	d.root.children["etc"] = etc
 	return d.change("etc/", etc)
 }
@@ -225,7 +225,7 @@ func (d *deployer) relabel(p *phys, at, own string) {
 		d.t.labelAs(p, "/"+at)
 		return
 	}
-	p.entry.Xattrs = withLabel(p.entry.Xattrs, own)
+	p.entry.Xattrs, p.labelled = withLabel(p.entry.Xattrs, own), true
 }
 
 // change makes the changes below one of the two folders a machine may write to.

@@ -57,7 +57,7 @@ func (d *deployer) addBootLoader() error {
 		esp.add("EFI/"+vendor+"/bootuuid.cfg", physFile(0o755, tree.Text(d.bootUUID())))
 	}
 	mtime := d.opts.Time
-	d.out.ESPTree = esp.stream(func(e *tree.Entry) { e.ModTime, e.Xattrs = mtime, nil })
+	d.out.ESPTree = esp.stream(func(e *tree.Entry, _ bool) { e.ModTime, e.Xattrs = mtime, nil })
 	d.boot.add("efi", physDir(0o755))
 	return d.addBootupdState(esp)
 }
@@ -266,7 +266,7 @@ func fileTree(esp *phys) (map[string]efiFile, error) {
 		return out, nil
 	}
 	var err error
-	efi.walk("", func(*tree.Entry) {}, func(e tree.Entry) bool {
+	efi.walk("", func(*tree.Entry, bool) {}, func(e tree.Entry) bool {
 		if !e.Mode.IsRegular() || strings.HasSuffix(e.Path, ".cfg") {
 			return true
 		}

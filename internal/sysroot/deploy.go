@@ -107,12 +107,12 @@ func (d *deployer) streams() {
 		d.root.children["boot"] = physDir(0o755)
 		boot := physDir(0o755)
 		boot.children = d.boot.children
-		d.out.BootTree = boot.stream(func(e *tree.Entry) {
+		d.out.BootTree = boot.stream(func(e *tree.Entry, labelled bool) {
 			path := e.Path
 			if e.Path = "boot"; path != "." {
 				e.Path = "boot/" + path
 			}
-			finish(e)
+			finish(e, labelled)
 			e.Path = path
 		})
 	}
@@ -153,7 +153,7 @@ func (d *deployer) addDeployment() error {
 	top := physDir(d.t.root.perm)
 	top.entry.UID, top.entry.GID = int(d.t.root.uid), int(d.t.root.gid)
 	top.entry.Xattrs = withLabel(d.t.root.xattrs, d.t.dirLabel(d.t.root, ""))
-	top.entry.Immutable = true
+	top.entry.Immutable, top.labelled = true, true
 	top.entry.ModTime = d.opts.Time
 	etc, cfs := d.root.get("etc"), physFile(0o644, d.cfs)
 	delete(d.root.children, "etc")
@@ -298,7 +298,7 @@ func (d *deployer) addObjects(objects *phys) {
 	for _, sum := range sortedSums(d.repo.objects) {
 		o := d.repo.objects[sum]
 		f := o.file
-		p := &phys{late: o.entry, entry: tree.Entry{Mode: f.fsMode(), UID: int(f.uid), GID: int(f.gid), ModTime: epoch, Xattrs: withLabel(f.xattrs, o.label)}}
+		p := &phys{late: o.entry, labelled: true, entry: tree.Entry{Mode: f.fsMode(), UID: int(f.uid), GID: int(f.gid), ModTime: epoch, Xattrs: withLabel(f.xattrs, o.label)}}
 		objects.add(sum.LoosePath(ostree.KindFile), p)
 	}
 }

@@ -71,7 +71,7 @@ func (d *deployer) addBootFile(path, in string, f *file) {
 	label := d.t.label(in, f.fsMode(), f.own)
 	p := physFile(f.perm, nil)
 	p.entry.UID, p.entry.GID, p.entry.ModTime = int(f.uid), int(f.gid), epoch
-	p.entry.Xattrs = withLabel(f.xattrs, label)
+	p.entry.Xattrs, p.labelled = withLabel(f.xattrs, label), true
 	p.late = d.repo.object(f, label).entry
 	d.boot.add(path, p)
 }

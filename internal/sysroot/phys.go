@@ -13,6 +13,7 @@ import (
 // parts, the deployment and the objects, are not held but emitted.
 type phys struct {
 	entry    tree.Entry // Path is set when the entry is emitted
+	labelled bool       // the entry has the label that it shall have, or none
 	children map[string]*phys
 	// emit writes everything below this folder instead of children.
 	emit func(path string, yield func(tree.Entry) bool) bool
@@ -60,14 +61,17 @@ func (d *phys) get(path string) *phys {
 	return d
 }
 
+// A finisher fills in what entries lack when they are emitted.
+type finisher func(e *tree.Entry, labelled bool)
+
 // walk emits d and everything below it, parents first, names in byte order.
-func (d *phys) walk(path string, finish func(*tree.Entry), yield func(tree.Entry) bool) bool {
+func (d *phys) walk(path string, finish finisher, yield func(tree.Entry) bool) bool {
 	e := d.entry
 	e.Path = path
 	if path == "" {
 		e.Path = "."
 	}
-	finish(&e)
+	finish(&e, d.labelled)
 	if d.late != nil {
 		e = d.late(e)
 	}
@@ -92,7 +96,7 @@ func (d *phys) walk(path string, finish func(*tree.Entry), yield func(tree.Entry
 
 // stream makes the folder a stream of its own, with finish applied to the
 // entries that it holds itself.
-func (d *phys) stream(finish func(*tree.Entry)) tree.Stream {
+func (d *phys) stream(finish finisher) tree.Stream {
 	return func(yield func(tree.Entry, error) bool) {
 		d.walk("", finish, func(e tree.Entry) bool { return yield(e, nil) })
 	}
@@ -100,12 +104,12 @@ func (d *phys) stream(finish func(*tree.Entry)) tree.Stream {
 
 // labeller returns a finish function: entries without a label get the one that
 // the policy has for their physical path, entries without a time get mtime.
-func (t *Tree) labeller(mtime time.Time) func(*tree.Entry) {
-	return func(e *tree.Entry) {
+func (t *Tree) labeller(mtime time.Time) finisher {
+	return func(e *tree.Entry, labelled bool) {
 		if e.ModTime.IsZero() {
 			e.ModTime = mtime
 		}
-		if _, ok := e.Xattrs[selinuxXattr]; ok || t.policy == nil {
+		if labelled || t.policy == nil {
 			return
 		}
 		p := "/" + e.Path
@@ -123,6 +127,7 @@ func (t *Tree) labeller(mtime time.Time) func(*tree.Entry) {
 
 // labelAs gives p the label that the policy has for another path.
 func (t *Tree) labelAs(p *phys, path string) *phys {
+	p.labelled = true
 	if l := t.policyLabel(path, p.entry.Mode); l != "" {
 		p.entry.Xattrs = withLabel(p.entry.Xattrs, l)
 	}

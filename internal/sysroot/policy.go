@@ -61,14 +61,11 @@ func loadPolicy(read func(path string) ([]byte, error)) (*selinux.Policy, error)
 	if err != nil {
 		return nil, fmt.Errorf("reading /etc/selinux/config: %w", err)
 	}
-	if !cfg.Enabled() || cfg.Type == "" {
+	if !cfg.Enabled {
 		return nil, nil
 	}
-	if strings.ContainsAny(cfg.Type, "/\x00") || cfg.Type == "." || cfg.Type == ".." {
-		return nil, fmt.Errorf("reading /etc/selinux/config: SELINUXTYPE=%q is no name of a folder", cfg.Type)
-	}
 	return selinux.Load(func(name string) ([]byte, error) {
-		return read(selinuxDir + cfg.Type + contextsDir + name)
+		return read("usr/etc/" + cfg.ContextsDir() + "/" + name)
 	})
 }
 
