@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf16"
 )
 
 // Bounds of sizes that a blueprint may ask for.
@@ -13,13 +12,14 @@ const (
 	minESP  = 64 * MiB  // FAT32 has at least 65 525 clusters
 	minBoot = 256 * MiB // two kernels with their initramfs and little else
 	minRoot = 1 * GiB
-	maxSize = 16 * TiB // what ext4 with blocks of 4 KiB and 32-bit numbers holds
+	// What the planner's rules come to for small images.
+	usualESP, usualBoot, usualRoot = 512 * MiB, 2 * GiB, 2 * GiB
+	maxSize                        = 16 * TiB // what ext4 with blocks of 4 KiB and 32-bit numbers holds
 )
 
 var (
 	fatLabelForm  = regexp.MustCompile(`^[A-Z0-9_-]{1,11}$`)
 	ext4LabelForm = regexp.MustCompile(`^[A-Za-z0-9_.+-]{1,16}$`)
-	guidForm      = regexp.MustCompile(`^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$`)
 )
 
 // otherFileSystems are refused by name.
@@ -44,17 +44,22 @@ func (c *checker) disk(d Disk) {
 // labels checks that each label suits its file system and that no two are alike:
 // the boot loader and fstab find file systems by them.
 func (c *checker) labels(d Disk) {
-	if c.given(d.ESPLabel, key("disk", "esp_label")) && !fatLabelForm.MatchString(d.ESPLabel) {
-		hint := "use up to 11 capital letters, digits, \"-\" and \"_\""
-		if upper := strings.ToUpper(d.ESPLabel); fatLabelForm.MatchString(upper) {
-			hint = "did you mean " + strconv.Quote(upper) + "?"
-		}
-		c.errorf(key("disk", "esp_label"), "bad-label", hint, "%q is no label of a FAT file system", d.ESPLabel)
-	}
+	c.fatLabel(d.ESPLabel, key("disk", "esp_label"))
 	c.label(d.BootLabel, key("disk", "boot_label"))
 	c.label(d.RootLabel, key("disk", "root_label"))
 	names := []string{"esp_label", "boot_label", "root_label"}
 	c.unique([]string{d.ESPLabel, d.BootLabel, d.RootLabel}, func(i int) place { return key("disk", names[i]) }, "label")
+}
+
+func (c *checker) fatLabel(label string, w place) {
+	if !c.given(label, w) || fatLabelForm.MatchString(label) {
+		return
+	}
+	hint := "use up to 11 capital letters, digits, \"-\" and \"_\""
+	if upper := strings.ToUpper(label); fatLabelForm.MatchString(upper) {
+		hint = "did you mean " + strconv.Quote(upper) + "?"
+	}
+	c.errorf(w, "bad-label", hint, "%q is no label of a FAT file system", label)
 }
 
 func (c *checker) label(label string, w place) {
@@ -104,12 +109,9 @@ func (c *checker) wholeDisk(b *Blueprint) {
 	if b.Disk.Size == nil || *b.Disk.Size < minESP+minRoot {
 		return
 	}
-	sum := d.ESPSize + d.RootSize + 4*MiB
+	sum := max(d.ESPSize, usualESP) + max(d.RootSize, usualRoot) + 4*MiB
 	if d.Layout == LayoutSeparateBoot {
-		sum += d.BootSize
-	}
-	for _, extra := range d.Extra {
-		sum += extra.Size
+		sum += max(d.BootSize, usualBoot)
 	}
 	if sum > *b.Disk.Size {
 		c.errorf(key("disk", "size"), "does-not-fit", "give the disk at least "+sum.String(), "the partitions need %s, more than the disk's %s", sum, *b.Disk.Size)
@@ -121,7 +123,7 @@ func (c *checker) filesystems(list []Filesystem, layout string) {
 	for i, f := range list {
 		at := w.to(i)
 		if c.need(f.Mountpoint, at.to("mountpoint"), `"/" or "/boot"`) && f.Mountpoint != "/" && f.Mountpoint != "/boot" {
-			c.errorf(at.to("mountpoint"), "bad-mountpoint", "only \"/\" and \"/boot\" have sizes here; further file systems go into [[customizations.disk.partitions]]",
+			c.errorf(at.to("mountpoint"), "bad-mountpoint", "only \"/\" and \"/boot\" have sizes here",
 				"%q has no file system of its own", f.Mountpoint)
 		}
 		if f.Mountpoint == "/boot" && layout == LayoutUnified {
@@ -164,7 +166,6 @@ func (c *checker) partitions(d *DiskCustomization, layout string) {
 	}
 	c.unique(mapped(d.Partitions, func(p Partition) string { return p.Mountpoint }), func(i int) place { return w.to("partitions", i, "mountpoint") }, "mount point")
 	c.unique(mapped(d.Partitions, func(p Partition) string { return p.Label }), func(i int) place { return w.to("partitions", i, "label") }, "label")
-	c.unique(mapped(d.Partitions, func(p Partition) string { return strings.ToLower(p.PartUUID) }), func(i int) place { return w.to("partitions", i, "part_uuid") }, "partition UUID")
 }
 
 // systemFileSystems are the mount points that every disk has, with their type.
@@ -187,49 +188,33 @@ func (c *checker) partition(part Partition, w place, layout string) {
 	if !c.need(part.Mountpoint, w.to("mountpoint"), `"/", "/boot" or a folder below /var`) {
 		return
 	}
-	only, system := systemFileSystems[part.Mountpoint]
-	if system {
-		c.systemPartition(part, w, layout)
-	} else {
-		only = "ext4"
+	only, ok := systemFileSystems[part.Mountpoint]
+	if !ok {
 		c.mountpoint(part.Mountpoint, w.to("mountpoint"))
+		return
 	}
-	c.fileSystem(part.FSType, w.to("fs_type"), only)
-	if only == "ext4" {
-		c.label(part.Label, w.to("label"))
-	} else if c.given(part.Label, w.to("label")) && !fatLabelForm.MatchString(part.Label) {
-		c.errorf(w.to("label"), "bad-label", "use up to 11 capital letters, digits, \"-\" and \"_\"", "%q is no label of a FAT file system", part.Label)
-	}
-	for name, value := range map[string]string{"part_type": part.PartType, "part_uuid": part.PartUUID} {
-		if c.given(value, w.to(name)) && !guidForm.MatchString(value) {
-			c.errorf(w.to(name), "bad-uuid", "", "%q is no GUID", value)
-		}
-	}
-	if len(utf16.Encode([]rune(part.PartLabel))) > 36 {
-		c.errorf(w.to("part_label"), "bad-label", "", "%q is longer than the 36 letters of a partition's name", part.PartLabel)
-	}
-}
-
-// systemPartition refuses what the layout decides.
-func (c *checker) systemPartition(part Partition, w place, layout string) {
 	for name, value := range map[string]string{"part_type": part.PartType, "part_uuid": part.PartUUID, "part_label": part.PartLabel} {
 		if value != "" {
-			c.keyf(w.to(name), "unsupported", "leave it out: it is derived from the image", "%s cannot be set for %s", name, part.Mountpoint)
+			c.keyf(w.to(name), "unsupported", "leave it out: it is derived from the image", "%q cannot be chosen", w.to(name))
 		}
 	}
 	if part.Mountpoint == "/boot" && layout == LayoutUnified {
 		c.errorf(w.to("mountpoint"), "conflict", `set disk.layout = "separate-boot"`, "/boot is part of the root file system")
 	}
+	c.fileSystem(part.FSType, w.to("fs_type"), only)
+	if only == "ext4" {
+		c.label(part.Label, w.to("label"))
+	} else {
+		c.fatLabel(part.Label, w.to("label"))
+	}
 }
 
-// mountpoint checks the mount point of a further partition: all that is
-// writable on the machine lies below /var.
+// mountpoint refuses the mount point of a further partition.
 func (c *checker) mountpoint(at string, w place) {
-	clean := cleanAbsolute(at)
-	switch {
-	case clean != at:
+	if clean := cleanAbsolute(at); clean != at {
 		c.errorf(w, "bad-mountpoint", "did you mean "+strconv.Quote(clean)+"?", "%q is not an absolute path in its shortest form", at)
-	case !strings.HasPrefix(at, "/var/") || strings.ContainsAny(at, " \t\n\\#\"'"):
-		c.errorf(w, "bad-mountpoint", "mount it below /var, as \"/var/data\"", "%q cannot be a file system of its own", at)
+		return
 	}
+	c.errorf(w, "unsupported", "the root grows to the whole disk; make further file systems on the machine with systemd-repart",
+		"a partition for %q is not supported", at)
 }

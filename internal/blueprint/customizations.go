@@ -85,7 +85,8 @@ type DiskCustomization struct {
 	Partitions []Partition `toml:"partitions,omitempty" json:"partitions,omitempty"`
 }
 
-// A Partition is a plain partition with a file system.
+// A Partition sets the size and label of "/", "/boot" or "/boot/efi". Further
+// partitions and chosen identifiers are refused.
 type Partition struct {
 	// Type is "plain"; "lvm" and "btrfs" are refused.
 	Type       string `toml:"type,omitempty" json:"type,omitempty"`

@@ -99,19 +99,6 @@ type PlanDisk struct {
 	BootLabel string `toml:"boot_label" json:"boot_label"`
 	RootLabel string `toml:"root_label" json:"root_label"`
 	Grow      bool   `toml:"grow" json:"grow"`
-	// Extra are further file systems, mounted below /var, between /boot and the root.
-	Extra []ExtraPartition `toml:"extra,omitempty" json:"extra,omitempty"`
-}
-
-// An ExtraPartition is an empty ext4 mounted below /var.
-type ExtraPartition struct {
-	Mountpoint string `toml:"mountpoint" json:"mountpoint"`
-	Size       Size   `toml:"size" json:"size"`
-	FSType     string `toml:"fs_type" json:"fs_type"`
-	Label      string `toml:"label,omitempty" json:"label,omitempty"`
-	PartType   string `toml:"part_type,omitempty" json:"part_type,omitempty"`
-	PartLabel  string `toml:"part_label,omitempty" json:"part_label,omitempty"`
-	PartUUID   string `toml:"part_uuid,omitempty" json:"part_uuid,omitempty"`
 }
 
 // PlanKernel is every kernel argument that the blueprint adds, in order.

@@ -27,7 +27,12 @@ func Load(name string, src []byte, env Environment) (*Plan, Problems) {
 	if err != nil { // unreachable: Resolve refuses what Validate reports
 		return nil, append(problems, Problem{File: name, Severity: Error, Code: "internal-error", Text: err.Error()})
 	}
-	return plan, append(problems, plan.Validate(name)...).sorted()
+	// What only shows when all parts are together has no place in the file;
+	// warnings have been given with their places.
+	if err := plan.Validate(name).Err(); err != nil {
+		return nil, append(problems, plan.Validate(name)...).sorted()
+	}
+	return plan, problems
 }
 
 func isJSON(src []byte) bool {
@@ -164,30 +169,6 @@ func (c *checker) planDisk(d PlanDisk) {
 		}
 	}
 	c.labels(Disk{ESPLabel: d.ESPLabel, BootLabel: d.BootLabel, RootLabel: d.RootLabel})
-	for i, e := range d.Extra {
-		c.extra(e, w.to("extra", i))
-	}
-	mine := []string{d.ESPLabel, d.BootLabel, d.RootLabel}
-	for i, e := range d.Extra {
-		if e.Label != "" && slices.Contains(mine, e.Label) {
-			c.errorf(w.to("extra", i, "label"), "duplicate", "choose another", "the label %q is used twice", e.Label)
-		}
-	}
-}
-
-func (c *checker) extra(e ExtraPartition, w place) {
-	if c.need(e.Mountpoint, w.to("mountpoint"), "") {
-		c.mountpoint(e.Mountpoint, w.to("mountpoint"))
-	}
-	c.fileSystem(e.FSType, w.to("fs_type"), "ext4")
-	c.label(e.Label, w.to("label"))
-	size := e.Size
-	c.size(&size, w.to("size"), 1)
-	for name, value := range map[string]string{"part_type": e.PartType, "part_uuid": e.PartUUID} {
-		if value != "" && !guidForm.MatchString(value) {
-			c.errorf(w.to(name), "bad-uuid", "", "%q is no GUID", value)
-		}
-	}
 }
 
 // planCustomizations refuses what a plan holds elsewhere.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 )
 
 // Defaults of a Plan.
@@ -147,7 +146,6 @@ func (e Environment) steps(b *Blueprint) []Step {
 func defaultDisk() PlanDisk {
 	return PlanDisk{
 		Layout: LayoutUnified, RootFS: "ext4",
-		ESPSize: 1 * GiB, BootSize: 2 * GiB, RootSize: 0, RootFree: 1 * GiB,
 		ESPLabel: "EFI-SYSTEM", BootLabel: "boot", RootLabel: "root", Grow: true,
 	}
 }
@@ -171,7 +169,7 @@ func (d *PlanDisk) apply(b Disk) {
 	}
 }
 
-// customize takes sizes and further partitions from osbuild's tables. A /boot
+// customize takes sizes and labels from osbuild's tables. A /boot
 // of its own selects the layout that has one.
 func (d *PlanDisk) customize(z Customizations) {
 	for _, f := range z.Filesystems {
@@ -205,10 +203,5 @@ func (d *PlanDisk) partition(part Partition) {
 		d.Layout = LayoutSeparateBoot
 	case "/boot/efi":
 		d.ESPSize, d.ESPLabel = max(d.ESPSize, size), firstOf(part.Label, d.ESPLabel)
-	default:
-		extra := ExtraPartition{Mountpoint: part.Mountpoint, Size: size, FSType: "ext4", Label: part.Label,
-			PartType: part.PartType, PartLabel: part.PartLabel, PartUUID: strings.ToLower(part.PartUUID)}
-		d.Extra = slices.DeleteFunc(d.Extra, func(e ExtraPartition) bool { return e.Mountpoint == part.Mountpoint })
-		d.Extra = append(d.Extra, extra)
 	}
 }

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// nearest is the candidate that was most likely meant by word, or "". A third
+// nearest is the candidate that was most likely meant by word, or "". About a third
 // of the letters may differ; swapped neighbours count once.
 func nearest(word string, candidates []string) string {
 	if len(word) > 64 {
 		return ""
 	}
-	best, bestDistance := "", max(1, len(word)/3)+1
+	best, bestDistance := "", max(1, (len(word)+1)/3)+1
 	for _, c := range candidates {
 		if d := distance(fold(word), fold(c)); d < bestDistance {
 			best, bestDistance = c, d

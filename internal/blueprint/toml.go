@@ -15,6 +15,9 @@ type tomlParser struct {
 	src     []byte
 	pos     int
 	current *node // the table that keys go to
+	// lastKey of lastTable is what this statement has set, "" for nothing.
+	lastTable *node
+	lastKey   string
 }
 
 // A syntaxError is a mistake in the language itself.
@@ -23,6 +26,8 @@ type syntaxError struct {
 	code, hint, text string
 	// fatal says that what follows cannot be told from text.
 	fatal bool
+	// behind, if not 0, ends what the mistake made unreadable.
+	behind byte
 }
 
 func bad(pos int, hint, format string, args ...any) *syntaxError {
@@ -72,7 +77,7 @@ func parseTOML(name string, src []byte) *document {
 			break
 		}
 		if err.code == "syntax" {
-			p.resume(start, err.pos)
+			p.resume(start, err)
 		}
 	}
 	return d
@@ -83,7 +88,12 @@ func (p *tomlParser) report(err *syntaxError) {
 }
 
 // resume goes on at the next line that looks like a statement.
-func (p *tomlParser) resume(start, at int) {
+func (p *tomlParser) resume(start int, err *syntaxError) {
+	at := err.pos
+	if end := bytes.IndexByte(p.src[min(at, len(p.src)):], err.behind); err.behind != 0 && end >= 0 {
+		at += end
+		start = at
+	}
 	// A mistake found on a later line is often a bracket left open above it:
 	// that line is then a statement of its own.
 	startLine, _ := p.doc.position(start)
@@ -134,6 +144,7 @@ func (p *tomlParser) looksLikeStatement() bool {
 // statement reads one line's worth: nothing, a header, or a key and its value.
 func (p *tomlParser) statement() *syntaxError {
 	p.blanks()
+	p.lastKey = ""
 	var err *syntaxError
 	switch {
 	case p.peek() == '[':
@@ -148,6 +159,10 @@ func (p *tomlParser) statement() *syntaxError {
 		return err
 	}
 	if end := p.lineEnd(); end != nil {
+		if p.lastKey != "" { // half a value is none
+			delete(p.lastTable.fields, p.lastKey)
+			p.lastTable.order = p.lastTable.order[:len(p.lastTable.order)-1]
+		}
 		return end
 	}
 	return err
@@ -190,7 +205,11 @@ func (p *tomlParser) lineEnd() *syntaxError {
 		p.pos++
 		return nil
 	}
-	return bad(p.pos, "one statement a line", "expected the end of the line, found %s", p.found())
+	hint := "one statement a line"
+	if p.lastKey != "" && p.lastTable.fields[p.lastKey].kind == kindInteger {
+		hint = "one statement a line; a size with its unit needs quotes"
+	}
+	return bad(p.pos, hint, "expected the end of the line, found %s", p.found())
 }
 
 // comment reads a comment if one starts here, up to the end of the line.

@@ -147,6 +147,7 @@ func (p *tomlParser) keyValue(t *node, depth int) *syntaxError {
 	}
 	v.key = last.pos
 	t.set(last.name, v)
+	p.lastTable, p.lastKey = t, last.name
 	return nil
 }
 

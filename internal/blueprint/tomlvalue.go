@@ -91,7 +91,9 @@ func (p *tomlParser) inlineTable(depth int) (*node, *syntaxError) {
 	}
 	for {
 		if p.atLineEnd() {
-			return nil, bad(p.pos, "an inline table stands on one line; use a [table] for more", "expected a key or \"}\", found %s", p.found())
+			err := bad(p.pos, "an inline table stands on one line; use a [table] for more", "expected a key or \"}\", found %s", p.found())
+			err.behind = '}'
+			return nil, err
 		}
 		if err := p.keyValue(n, depth+1); err != nil {
 			if err.code == "syntax" {
