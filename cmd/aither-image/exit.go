@@ -8,7 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/aitheros/aither-image/internal/blueprint"
+	"github.com/aitheros/aither-image/internal/compose"
+	"github.com/aitheros/aither-image/internal/registry"
 	"github.com/aitheros/aither-image/internal/tool"
+	"github.com/aitheros/aither-image/internal/vm"
 )
 
 // The exit codes, as docs/HACKING.md and the man page list them.
@@ -30,6 +34,12 @@ var exitRules = []struct {
 }{
 	{is(context.Canceled), exitInterrupt},
 	{isType[*usageError], exitUsage},
+	{isType[blueprint.Problems], exitUsage},
+	{is(vm.ErrOptions), exitUsage},
+	{is(compose.ErrUsage), exitUsage},
+	{isType[*registry.DigestError], exitVerify},
+	{is(registry.ErrNetwork), exitNetwork},
+	{is(compose.ErrPrivilege), exitMissing},
 	{is(tool.ErrMissing), exitMissing},
 	{is(fs.ErrPermission), exitMissing},
 }
@@ -83,6 +93,16 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 			return usage(c, fmt.Errorf("%s is missing", names[len(args)]))
 		case len(args) > len(names):
 			return usage(c, fmt.Errorf("unexpected argument %q", args[len(names)]))
+		}
+		return nil
+	}
+}
+
+// atLeastOne wants one argument or more.
+func atLeastOne(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usage(c, fmt.Errorf("%s is missing", name))
 		}
 		return nil
 	}

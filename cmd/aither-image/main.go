@@ -9,12 +9,18 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/aitheros/aither-image/internal/compose"
 )
 
 // version is set by the linker.
 var version = "unknown"
 
 func main() {
+	// compose starts this program again for its work; see internal/compose.
+	if compose.Init() {
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, env: os.Environ(), now: time.Now}
 	code := p.run(ctx, os.Args[1:])

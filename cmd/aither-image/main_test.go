@@ -11,9 +11,14 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/aitheros/aither-image/internal/compose"
 )
 
 func TestMain(m *testing.M) {
+	if compose.Init() {
+		return
+	}
 	testscript.Main(m, map[string]func(){
 		"aither-image": func() {
 			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

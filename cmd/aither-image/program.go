@@ -107,6 +107,8 @@ blueprint and writes it as disk images, without root, loop devices or mounts.`,
 
 // verbs make the verbs, in the order help prints them within their group.
 var verbs = []func(*program) *cobra.Command{
+	(*program).initCommand, (*program).validateCommand, (*program).planCommand,
+	(*program).vmCommand,
 	(*program).doctorCommand, (*program).versionCommand, (*program).completionCommand, (*program).manCommand,
 }
 
