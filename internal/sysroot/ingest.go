@@ -60,24 +60,24 @@ func (in *ingest) readLayers(ctx context.Context) ([]*layerTree, error) {
 			return nil, err
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
 	// A layer that waits for the room of another must not wait for ever.
 	stop := context.AfterFunc(ctx, func() { in.store.Abort(context.Cause(ctx)) })
 	defer stop()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(workers)
 	for i := range out {
 		g.Go(func() (err error) {
 			defer func() { err = errors.Join(err, arenas[i].Close()) }()
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			out[i], err = in.readLayer(ctx, i, arenas[i])
+			if out[i], err = in.readLayer(ctx, i, arenas[i]); err != nil {
+				in.store.Abort(err)
+			}
 			return err
 		})
 	}
-	err := g.Wait()
-	stop() // Wait ends the context even when all went well
-	if err != nil {
+	if err := g.Wait(); err != nil {
 		return nil, err
 	}
 	in.report.end()

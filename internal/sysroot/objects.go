@@ -110,6 +110,9 @@ func (r *repository) object(f *file, label string) *object {
 			r.content[f.data] = true
 		}
 	}
+	if f.data != nil && !r.content[f.data] {
+		f.data = o.file.data // the same bytes, and the ones that stay
+	}
 	return o
 }
 
