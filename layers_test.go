@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/vm", "internal/doctor", "internal/osbuild"},
 	{"internal/compose"},
 	{"internal/lint"},
-	{"internal/sysroot", "internal/lab"},
+	{"internal/sysroot", "internal/debian"},
 	{"internal/customize"},
 	{"internal/inspect"},
 	{"internal/disk"},
