@@ -37,7 +37,7 @@ var layers = [][]string{
 	{"internal/output/..."},
 	{"internal/disk/..."},
 	{"internal/registry"},
-	{"internal/layer"},
+	{"internal/layer/..."},
 	{"internal/composefs", "internal/erofs", "internal/selinux", "internal/ostree"},
 	{"internal/blueprint"},
 	{"internal/machine"},
@@ -78,7 +78,10 @@ func parseSource(t testing.TB, name, src string) goFile {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return goFile{path: name, pkg: path.Dir(name), test: strings.HasSuffix(name, "_test.go"), src: src, ast: a, fset: fset}
+	f := goFile{path: name, pkg: path.Dir(name), src: src, ast: a, fset: fset}
+	// Packages such as tool/tooltest are the tests' own.
+	f.test = strings.HasSuffix(name, "_test.go") || strings.HasSuffix(f.pkg, "test")
+	return f
 }
 
 // goFiles parses every Go file of the module.
