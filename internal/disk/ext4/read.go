@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/bits"
 	"strings"
 )
 
@@ -137,17 +138,10 @@ func (f *FS) takeFeatures(compat, incompat, roCompat uint32) error {
 			}
 		}
 		if rest != 0 && i == 1 {
-			return &UnsupportedError{fmt.Sprintf("FEATURE_I%d", 31-leadingZeros(rest))}
+			return &UnsupportedError{fmt.Sprintf("FEATURE_I%d", 31-bits.LeadingZeros32(rest))}
 		}
 	}
 	return nil
-}
-
-func leadingZeros(v uint32) (n int) {
-	for ; v < 1<<31; v <<= 1 {
-		n++
-	}
-	return n
 }
 
 func (f *FS) takeGeometry(b []byte, wide bool) error {

@@ -2,11 +2,13 @@ package ext4
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -42,8 +44,7 @@ type content struct{ *io.SectionReader }
 func (content) Close() error { return nil }
 
 func (f *FS) section(ext []extent, size int64) *io.SectionReader {
-	bits := uint(bits64(f.info.BlockSize))
-	return io.NewSectionReader(&extentReader{r: f.r, ext: ext, bits: bits}, 0, size)
+	return io.NewSectionReader(&extentReader{r: f.r, ext: ext, bits: uint(bits.TrailingZeros64(uint64(f.info.BlockSize)))}, 0, size)
 }
 
 // Lookup returns the entry at a path ("." is the root). Symbolic links are not
@@ -222,6 +223,9 @@ func (f *FS) Tree(root string) tree.Stream {
 	}
 }
 
+// maxPath bounds how deep a tree is walked.
+const maxPath = 1 << 16
+
 type treeWalk struct {
 	f     *FS
 	yield func(tree.Entry, error) bool
@@ -239,6 +243,9 @@ func (w *treeWalk) walk(n *rawInode, path string) bool {
 	}
 	if n.isDir() || n.links() > 1 {
 		w.seen[n.ino] = path
+	}
+	if len(path) > maxPath {
+		return w.fail(path[:64]+"…", corrupt("a path of %d bytes", len(path)))
 	}
 	e, err := w.f.entry(n, path)
 	if err != nil {
@@ -324,7 +331,7 @@ func (f *FS) names(n *rawInode) ([]named, error) {
 // describe a huge directory.
 func disjoint(ext []extent) error {
 	s := slices.Clone(ext)
-	slices.SortFunc(s, func(a, b extent) int { return int(int64(a.phys) - int64(b.phys)) })
+	slices.SortFunc(s, func(a, b extent) int { return cmp.Compare(a.phys, b.phys) })
 	for i := 1; i < len(s); i++ {
 		if s[i-1].phys+uint64(s[i-1].len) > s[i].phys {
 			return corrupt("a directory has the same block twice")
@@ -365,13 +372,6 @@ func (f *FS) blockNames(list []named, b []byte, seed uint32) ([]named, error) {
 		b = b[room:]
 	}
 	return list, nil
-}
-
-func bits64(v int64) (n int) {
-	for ; v > 1; v >>= 1 {
-		n++
-	}
-	return n
 }
 
 var _ tree.Content = (*File)(nil)
