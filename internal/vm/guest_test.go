@@ -61,7 +61,7 @@ func TestRealGuest(t *testing.T) {
 			dir := t.TempDir()
 			o := Options{
 				Kernel:  &Kernel{Image: kernel(t), Initrd: initramfs(t, dir, c.script), Args: "console=ttyS0 panic=0"},
-				Network: NoNetwork, Accel: "tcg", Memory: 512, Timeout: 2 * time.Minute, Now: time.Now, Arch: "x86_64",
+				Network: NoNetwork, Accel: "tcg", Memory: 512, Timeout: 40 * time.Second, Now: time.Now, Arch: "x86_64",
 				SerialLog: filepath.Join(dir, "console.log"), Screenshot: filepath.Join(dir, "screen.png"),
 				Log: func(s string) { t.Log(s) },
 			}
@@ -99,7 +99,7 @@ func TestFirmwareFindsNothing(t *testing.T) {
 		}
 		o := Options{
 			Disk: Disk{Path: disk}, Size: 128 << 20, Firmware: fw, Accel: "tcg", Memory: 512, Arch: "x86_64",
-			Timeout: 15 * time.Second, Screenshot: filepath.Join(dir, "s.png"), Log: func(s string) { t.Log(s) },
+			Timeout: 6 * time.Second, Screenshot: filepath.Join(dir, "s.png"), Log: func(s string) { t.Log(s) },
 		}
 		v, err := Test(context.Background(), o)
 		var missing *UserError
@@ -175,7 +175,7 @@ echo guest is up
 
 // findModules returns virtio_console and what it needs, in loading order.
 func findModules(t *testing.T, root string) []string {
-	order := []string{"virtio", "virtio_ring", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_console"}
+	order := []string{"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_console"}
 	var found []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

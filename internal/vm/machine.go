@@ -8,7 +8,9 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/aitheros/aither-image/internal/tool"
@@ -78,15 +80,31 @@ func (m *Machine) launch(ctx context.Context, o Options) error {
 	if o.Console == Terminal {
 		m.cmd.Stdin, m.cmd.Stdout, m.cmd.Stderr = os.Stdin, os.Stdout, io.MultiWriter(os.Stderr, &m.stderr)
 	}
-	if err := m.cmd.Start(); err != nil {
-		close(m.ended)
+	// An emulator must not outlive a program that was killed.
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	go m.tend(started)
+	if err := <-started; err != nil {
 		return fmt.Errorf("starting %s: %w", tool.Quote(m.Argv), err)
 	}
-	go func() { m.waitErr = m.cmd.Wait(); close(m.ended) }()
 	if err := m.connect(ctx, o); err != nil {
 		return m.explain(err)
 	}
 	return nil
+}
+
+// tend starts the emulator and waits for its end on one thread of its own: the
+// kernel sends the death signal when the thread that started it ends
+// (prctl(2), PR_SET_PDEATHSIG).
+func (m *Machine) tend(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(m.ended)
+	err := m.cmd.Start()
+	started <- err
+	if err == nil {
+		m.waitErr = m.cmd.Wait()
+	}
 }
 
 func (m *Machine) openLog(o Options) (err error) {
