@@ -163,3 +163,12 @@ func (f *file) hashInto(h hash.Hash) error {
 	_, err = io.Copy(h, r)
 	return errors.Join(err, r.Close())
 }
+
+// KernelVersion is the version of the image's one kernel.
+func (t *Tree) KernelVersion() (string, error) {
+	k, err := t.kernel()
+	if err != nil {
+		return "", err
+	}
+	return k.version, nil
+}
