@@ -3,6 +3,7 @@
 BLUEPRINT ?= lab
 OUTPUT    ?= build
 PREFIX    ?= /usr/local
+CACHE     ?= .cache/aither-image
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 # Tags of every build and test: containers/image without gpgme, containers/storage
@@ -27,7 +28,7 @@ help: ## print the targets
 	@echo "  variables: BLUEPRINT=$(BLUEPRINT) OUTPUT=$(OUTPUT) PREFIX=$(PREFIX)"
 
 image: setup-build $(BIN) ## build the lab image: OUTPUT/image/disk.raw and OUTPUT/qcow2/disk.qcow2
-	$(BIN) build --type raw,qcow2 --output $(OUTPUT) $(BLUEPRINT)
+	$(BIN) build --type raw,qcow2 --output $(OUTPUT) --cache $(CACHE) $(BLUEPRINT)
 
 test: setup-test lint unit one-boot ## the linters, all tests, and one UEFI boot of the fresh disk
 
@@ -98,8 +99,8 @@ race:
 
 # The freshly built disk boots once under UEFI and checks itself from inside.
 one-boot: $(BIN)
-	$(BIN) build --type raw,qcow2 --output build lab
+	$(BIN) build --type raw,qcow2 --output build --cache $(CACHE) lab
+	@echo "not run here: BIOS, qcow2 and second-shape boots (make boots); long sweeps and fuzzing (make nightly)"
 	AITHER_BOOT_ONE=1 AITHER_IMAGE_DIR=$(CURDIR)/build $(GO) test -count=1 -v -timeout 30m ./test/boot/...
-	@echo "skipped here: BIOS, qcow2 and second-shape boots (make boots); long sweeps and fuzzing (make nightly)" >&2
 
 FORCE:
