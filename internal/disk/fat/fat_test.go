@@ -404,7 +404,7 @@ func FuzzNames(f *testing.F) {
 	f.Add("long name.txt", "LONGNA~1.TXT")
 	f.Add("ünï", "ÜNÏ.x")
 	f.Fuzz(func(t *testing.T, a, b string) {
-		if strings.Contains(a+b, "/") {
+		if strings.Contains(a+b, "/") || a == "." || b == "." {
 			return
 		}
 		m := make(memory, 2*mib)
