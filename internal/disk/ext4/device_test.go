@@ -2,9 +2,15 @@ package ext4
 
 import (
 	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -94,4 +100,83 @@ func debugfs(t testing.TB, path, command string) string {
 		t.Fatal(err)
 	}
 	return string(out)
+}
+
+// memDevice is a sparse device in memory.
+type memDevice struct {
+	pagesMu sync.RWMutex
+	pages   map[int64]*[blockSize]byte
+}
+
+func newMemDevice() *memDevice { return &memDevice{pages: map[int64]*[blockSize]byte{}} }
+
+func (m *memDevice) ReadAt(p []byte, off int64) (int, error) {
+	m.pagesMu.RLock()
+	defer m.pagesMu.RUnlock()
+	for n := 0; n < len(p); {
+		at := (off + int64(n)) % blockSize
+		part := p[n:min(len(p), n+int(blockSize-at))]
+		if page := m.pages[(off+int64(n))/blockSize]; page != nil {
+			copy(part, page[at:])
+		} else {
+			clear(part)
+		}
+		n += len(part)
+	}
+	return len(p), nil
+}
+
+func (m *memDevice) WriteAt(p []byte, off int64) (int, error) {
+	m.pagesMu.Lock()
+	defer m.pagesMu.Unlock()
+	for n := 0; n < len(p); {
+		at := (off + int64(n)) % blockSize
+		key := (off + int64(n)) / blockSize
+		page := m.pages[key]
+		if page == nil {
+			page = new([blockSize]byte)
+			m.pages[key] = page
+		}
+		n += copy(page[at:], p[n:])
+	}
+	return len(p), nil
+}
+
+func (m *memDevice) PunchHole(off, n int64) error {
+	if off%blockSize != 0 || n%blockSize != 0 {
+		return errors.New("a hole that is not whole blocks")
+	}
+	m.pagesMu.Lock()
+	defer m.pagesMu.Unlock()
+	for i := off / blockSize; i < (off+n)/blockSize; i++ {
+		delete(m.pages, i)
+	}
+	return nil
+}
+
+// sum is a checksum of all that is not zero.
+func (m *memDevice) sum() [32]byte {
+	h := sha256.New()
+	for _, k := range slices.Sorted(maps.Keys(m.pages)) {
+		if page := m.pages[k]; !isZero(page[:]) {
+			fmt.Fprintln(h, k)
+			h.Write(page[:])
+		}
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// save writes the device to a sparse file.
+func (m *memDevice) save(t testing.TB, size int64) string {
+	t.Helper()
+	f := newDevice(t)
+	for k, page := range m.pages {
+		if _, err := f.WriteAt(page[:], k*blockSize); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	return f.Name()
 }

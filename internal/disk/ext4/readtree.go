@@ -111,15 +111,20 @@ func (f *FS) find(path string) (*rawInode, error) {
 		if !n.isDir() {
 			return nil, notExist(path)
 		}
-		list, err := f.names(n)
-		if err != nil {
-			return nil, fmt.Errorf("looking up %q: %w", path, err)
-		}
-		i := slices.IndexFunc(list, func(d named) bool { return d.name == name })
-		if i < 0 {
+		ino := uint32(0)
+		err := f.eachName(n, func(d []byte, i uint32) bool {
+			if string(d) == name {
+				ino = i
+			}
+			return ino == 0
+		})
+		if err == nil && ino == 0 {
 			return nil, notExist(path)
 		}
-		if n, err = f.inode(list[i].ino); err != nil {
+		if err == nil {
+			n, err = f.inode(ino)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("looking up %q: %w", path, err)
 		}
 	}
@@ -285,38 +290,15 @@ type named struct {
 	ino  uint32
 }
 
-// names reads a directory block by block, index or not: the index's blocks look
-// like empty ones.
+// names returns a directory's entries in byte order.
 func (f *FS) names(n *rawInode) ([]named, error) {
-	if !n.isDir() {
-		return nil, errors.New("not a directory")
-	}
-	size, err := n.size()
-	if err != nil {
-		return nil, err
-	}
-	ext, err := f.extents(n)
-	if err != nil {
-		return nil, err
-	}
-	if err := disjoint(ext); err != nil {
-		return nil, err
-	}
 	var list []named
-	seed := inodeSeed(f.seed, n.ino, n.u32(0x64))
-	for _, e := range ext {
-		for i := range uint64(e.len) {
-			if int64(uint64(e.logical)+i) >= size/f.info.BlockSize {
-				break
-			}
-			b, err := f.readBlock(e.phys + i)
-			if err != nil {
-				return nil, err
-			}
-			if list, err = f.blockNames(list, b, seed); err != nil {
-				return nil, err
-			}
-		}
+	err := f.eachName(n, func(name []byte, ino uint32) bool {
+		list = append(list, named{string(name), ino})
+		return true
+	})
+	if err != nil {
+		return nil, err
 	}
 	slices.SortFunc(list, func(a, b named) int { return strings.Compare(a.name, b.name) })
 	for i := 1; i < len(list); i++ {
@@ -325,6 +307,41 @@ func (f *FS) names(n *rawInode) ([]named, error) {
 		}
 	}
 	return list, nil
+}
+
+// eachName calls visit with each name but "." and ".." until it returns false.
+// It reads block by block, index or not: the index's blocks look like empty ones.
+func (f *FS) eachName(n *rawInode, visit func(name []byte, ino uint32) bool) error {
+	if !n.isDir() {
+		return errors.New("not a directory")
+	}
+	size, err := n.size()
+	if err != nil {
+		return err
+	}
+	ext, err := f.extents(n)
+	if err != nil {
+		return err
+	}
+	if err := disjoint(ext); err != nil {
+		return err
+	}
+	seed := inodeSeed(f.seed, n.ino, n.u32(0x64))
+	for _, e := range ext {
+		for i := range uint64(e.len) {
+			if int64(uint64(e.logical)+i) >= size/f.info.BlockSize {
+				break
+			}
+			b, err := f.readBlock(e.phys + i)
+			if err != nil {
+				return err
+			}
+			if more, err := f.blockNames(b, seed, visit); err != nil || !more {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // disjoint refuses extents that share blocks, which could make a small image
@@ -340,15 +357,15 @@ func disjoint(ext []extent) error {
 	return nil
 }
 
-func (f *FS) blockNames(list []named, b []byte, seed uint32) ([]named, error) {
+func (f *FS) blockNames(b []byte, seed uint32, visit func([]byte, uint32) bool) (more bool, err error) {
 	le := binary.LittleEndian
 	tail := len(b) - dirTail
 	if t := b[tail:]; f.sums && t[7] == dirTailType && le.Uint32(t) == 0 && crc32c(seed, b[:tail]) != le.Uint32(t[8:]) {
-		return nil, corrupt("the checksum of a directory block is wrong")
+		return false, corrupt("the checksum of a directory block is wrong")
 	}
 	for len(b) > 0 {
 		if len(b) < direntHeader {
-			return nil, corrupt("a directory block")
+			return false, corrupt("a directory block")
 		}
 		ino, room, n := le.Uint32(b), int(le.Uint16(b[4:])), int(b[6])
 		if room == 0 && len(b) == 65536 || room == 65535 {
@@ -358,20 +375,18 @@ func (f *FS) blockNames(list []named, b []byte, seed uint32) ([]named, error) {
 			n |= int(b[7]) << 8
 		}
 		if room < direntHeader || room > len(b) || ino != 0 && direntHeader+n > room {
-			return nil, corrupt("a directory entry")
+			return false, corrupt("a directory entry")
 		}
-		if ino != 0 {
-			name := string(b[direntHeader : direntHeader+n])
-			if n == 0 || strings.ContainsAny(name, "/\x00") {
-				return nil, corrupt("the name %q", name)
-			}
-			if name != "." && name != ".." {
-				list = append(list, named{name, ino})
-			}
+		name := b[direntHeader : direntHeader+min(n, room-direntHeader)]
+		if ino != 0 && (n == 0 || bytes.ContainsAny(name, "/\x00")) {
+			return false, corrupt("the name %q", name)
+		}
+		if ino != 0 && string(name) != "." && string(name) != ".." && !visit(name, ino) {
+			return false, nil
 		}
 		b = b[room:]
 	}
-	return list, nil
+	return true, nil
 }
 
 var _ tree.Content = (*File)(nil)
