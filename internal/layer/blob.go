@@ -272,6 +272,15 @@ func (b *Blob) Abort() {
 	_ = b.file.Close() // only read from
 }
 
+// An AlteredError is a blob that is not the one that was promised.
+type AlteredError struct{ text string }
+
+func (e *AlteredError) Error() string { return e.text }
+
+func altered(format string, args ...any) error {
+	return &AlteredError{fmt.Sprintf(format, args...)}
+}
+
 // Close reads the rest and checks size, digest and diff id.
 func (b *Blob) Close() error {
 	_, err := io.Copy(io.Discard, b)
@@ -283,13 +292,13 @@ func (b *Blob) Close() error {
 	}
 	want := b.im.Layers[b.i]
 	if b.raw.n != want.Size {
-		return fmt.Errorf("layer %s has %d bytes, want %d", want.Digest, b.raw.n, want.Size)
+		return altered("layer %s has %d bytes, want %d", want.Digest, b.raw.n, want.Size)
 	}
 	if got := digest.NewDigestFromBytes(digest.SHA256, b.raw.h.Sum(nil)); got != want.Digest {
-		return fmt.Errorf("layer %s has the digest %s", want.Digest, got)
+		return altered("layer %s has the digest %s", want.Digest, got)
 	}
 	if got := digest.NewDigestFromBytes(digest.SHA256, b.diff.Sum(nil)); got != b.im.DiffIDs[b.i] {
-		return fmt.Errorf("layer %s inflates to %s, but the configuration says %s", want.Digest, got, b.im.DiffIDs[b.i])
+		return altered("layer %s inflates to %s, but the configuration says %s", want.Digest, got, b.im.DiffIDs[b.i])
 	}
 	return nil
 }

@@ -141,7 +141,7 @@ func (im *Image) readBlob(d Descriptor) ([]byte, error) {
 		return nil, err
 	}
 	if got := digest.FromBytes(b); got != d.Digest {
-		return nil, fmt.Errorf("%s has the digest %s, want %s", p, got, d.Digest)
+		return nil, altered("%s has the digest %s, want %s", p, got, d.Digest)
 	}
 	return b, nil
 }
