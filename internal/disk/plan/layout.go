@@ -86,7 +86,7 @@ func (o Options) specs(a arch.Arch) ([]spec, error) {
 		rootType = gpt.TypeRootAArch64
 	}
 	var specs []spec
-	if a == arch.ARCH_X86_64 && !o.NoBIOS {
+	if a == arch.ARCH_X86_64 && !o.NoBIOS && o.sectorSize() == 512 {
 		specs = append(specs, spec{
 			Partition{Role: BIOSBoot, Type: gpt.TypeBIOSBoot, Name: "BIOS-BOOT", Attrs: gpt.AttrLegacyBoot},
 			Size{MiB, "room for GRUB's core image (at most 480 KiB)"},

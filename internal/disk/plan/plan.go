@@ -41,7 +41,8 @@ type Options struct {
 	// SeparateBoot makes /boot an ext4 partition of its own, of type XBOOTLDR.
 	// Without it kernels are on the root file system.
 	SeparateBoot bool
-	// NoBIOS leaves out the BIOS boot partition; aarch64 never has one.
+	// NoBIOS leaves out the BIOS boot partition. aarch64 never has one, nor have
+	// disks with sectors of 4096 bytes, from which no BIOS starts.
 	NoBIOS bool
 	// ESPSize, BootSize and RootSize are minimums; the zero value asks for the
 	// default. They are rounded up to whole MiB.
