@@ -60,9 +60,14 @@ func tooSmall(asked int64, l *Layout) error {
 	for _, p := range l.Partitions {
 		fmt.Fprintf(&s, "\n  %-9s %7d MiB  %s", p.Role, p.Size/MiB, p.Why)
 	}
-	return fmt.Errorf("laying out partitions: a disk of %d bytes is too small, %d are needed:%s\nhint: give the disk at least %d MiB, or leave its size out",
-		asked, l.DiskSize, s.String(), l.DiskSize/MiB)
+	return &FitError{fmt.Sprintf("laying out partitions: a disk of %d bytes is too small, %d are needed:%s\nhint: give the disk at least %d MiB, or leave its size out",
+		asked, l.DiskSize, s.String(), l.DiskSize/MiB)}
 }
+
+// A FitError is a disk that cannot hold what is asked of it.
+type FitError struct{ text string }
+
+func (e *FitError) Error() string { return e.text }
 
 func archOf(name string) (arch.Arch, error) {
 	switch name {
