@@ -5,11 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/aitheros/aither-image/internal/blueprint"
 	"github.com/aitheros/aither-image/internal/compose"
+	"github.com/aitheros/aither-image/internal/debian"
+	"github.com/aitheros/aither-image/internal/disk/fat"
+	"github.com/aitheros/aither-image/internal/disk/plan"
+	"github.com/aitheros/aither-image/internal/layer"
 	"github.com/aitheros/aither-image/internal/registry"
 	"github.com/aitheros/aither-image/internal/tool"
 	"github.com/aitheros/aither-image/internal/vm"
@@ -38,6 +43,12 @@ var exitRules = []struct {
 	{is(vm.ErrOptions), exitUsage},
 	{is(compose.ErrUsage), exitUsage},
 	{isType[*registry.DigestError], exitVerify},
+	{isType[*layer.AlteredError], exitVerify},
+	{is(debian.ErrVerify), exitVerify},
+	{isType[*fat.FullError], exitNoFit},
+	{isType[*plan.FitError], exitNoFit},
+	{is(syscall.ENOSPC), exitNoFit},
+	{is(debian.ErrNetwork), exitNetwork},
 	{is(registry.ErrNetwork), exitNetwork},
 	{is(compose.ErrPrivilege), exitMissing},
 	{is(tool.ErrMissing), exitMissing},

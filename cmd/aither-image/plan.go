@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -52,7 +51,7 @@ the same bytes of.`,
 			if err != nil {
 				return err
 			}
-			return p.printPlan(c.Context(), plan)
+			return p.printPlan(plan)
 		},
 	}
 	f.register(c.Flags())
@@ -61,8 +60,8 @@ the same bytes of.`,
 
 // printPlan prints the plan so that build can read the answer: what explains it
 // is comments in TOML, and the key "explanation" in JSON, which load drops.
-func (p *program) printPlan(ctx context.Context, plan *blueprint.Plan) error {
-	e, err := p.explain(ctx, plan)
+func (p *program) printPlan(plan *blueprint.Plan) error {
+	e, err := explain(plan)
 	if err != nil {
 		return err
 	}
