@@ -36,7 +36,7 @@ func Resolve(ctx context.Context, ref string, o Options) (digest.Digest, error) 
 	}
 	var top digest.Digest
 	err = o.retry(ctx, s.named != nil, func(ctx context.Context) error {
-		src, err := s.ref.NewImageSource(ctx, s.sys)
+		src, err := s.open(ctx, o)
 		if err != nil {
 			return err
 		}
@@ -115,13 +115,14 @@ func FetchInto(ctx context.Context, ref string, pin digest.Digest, l *Layout, o 
 	var src types.ImageSource
 	var res Result
 	err = o.retry(ctx, remote, func(ctx context.Context) error {
+		next, err := s.open(ctx, o)
+		if err != nil {
+			return err
+		}
 		if src != nil {
 			_ = src.Close()
 		}
-		var err error
-		if src, err = s.ref.NewImageSource(ctx, s.sys); err != nil {
-			return err
-		}
+		src = next
 		res, err = readManifests(ctx, src, pin, l, o, s.sys)
 		return err
 	})
@@ -180,6 +181,21 @@ func readManifests(ctx context.Context, src types.ImageSource, pin digest.Digest
 	res.Config, res.Layers = m.Config, m.Layers
 	res.Manifest, err = l.PutBytes(mediaType, b)
 	return res, err
+}
+
+// open reaches the source. For a registry this asks for the manifest already,
+// and the container libraries would wait for it for ever.
+func (s *source) open(ctx context.Context, o Options) (types.ImageSource, error) {
+	if s.named != nil {
+		limited, cancel := context.WithTimeoutCause(ctx, o.Stall, errStalled)
+		defer cancel()
+		ctx = limited
+	}
+	src, err := s.ref.NewImageSource(ctx, s.sys)
+	if err != nil {
+		return nil, causeOf(ctx, err)
+	}
+	return src, nil
 }
 
 // getManifest reads one manifest, within bounds of time and size.

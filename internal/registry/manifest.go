@@ -102,7 +102,7 @@ func (s *source) pinned() digest.Digest {
 	if c, ok := s.named.(reference.Canonical); ok {
 		return c.Digest()
 	}
-	return ""
+	return s.local
 }
 
 // pinTo makes the reference name the digest, so that a tag that moves

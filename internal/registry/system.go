@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"runtime"
@@ -14,12 +15,16 @@ import (
 	ociarchive "github.com/containers/image/v5/oci/archive"
 	"github.com/containers/image/v5/oci/layout"
 	"github.com/containers/image/v5/types"
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/sirupsen/logrus"
 )
 
 // SystemContext makes the settings of the container libraries that stand for
 // o. The machine's own registries.conf, certs.d and login files are not read:
 // what counts is what the caller names.
 func SystemContext(o Options) *types.SystemContext {
+	quiet()
 	s := &types.SystemContext{
 		SystemRegistriesConfPath:    os.DevNull,
 		SystemRegistriesConfDirPath: "/nonexistent",
@@ -43,12 +48,22 @@ func SystemContext(o Options) *types.SystemContext {
 	return s
 }
 
+// quiet keeps the container libraries from writing to the terminal: what matters
+// comes back as an error. A logger that somebody has set up already stays.
+func quiet() {
+	if l := logrus.StandardLogger(); l.Out == os.Stderr {
+		l.SetOutput(io.Discard)
+	}
+}
+
 // A source is a parsed reference.
 type source struct {
 	ref types.ImageReference
 	sys *types.SystemContext
 	// named is set for references to registries.
 	named reference.Named
+	// local is the digest that a layout's index gives.
+	local digest.Digest
 }
 
 // parse understands docker://, oci:, oci-archive: and dir: references.
@@ -68,7 +83,12 @@ func parse(ref string, o Options) (*source, error) {
 			}
 		}
 	case "oci":
-		s.ref, err = layout.ParseReference(rest)
+		if s.ref, err = layout.ParseReference(rest); err == nil {
+			// The library does not compare the manifest with the index.
+			var d v1.Descriptor
+			d, err = layout.LoadManifestDescriptor(s.ref)
+			s.local = d.Digest
+		}
 	case "oci-archive":
 		s.ref, err = ociarchive.ParseReference(rest)
 	case "dir":

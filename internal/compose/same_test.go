@@ -1,0 +1,195 @@
+package compose
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/aitheros/aither-image/internal/tool"
+	"github.com/aitheros/aither-image/internal/tool/tooltest"
+)
+
+// helperEnv names the folder in which the test binary, started again, builds.
+const helperEnv = "AITHER_COMPOSE_TEST_DIR"
+
+// TestHelper is no test: it is what other tests run as another user or in
+// another environment.
+func TestHelper(t *testing.T) {
+	dir := os.Getenv(helperEnv)
+	if dir == "" {
+		t.Skip("only for the other tests")
+	}
+	o := testOptions(t)
+	o.Work, o.Dst = filepath.Join(dir, "work"), filepath.Join(dir, "image")
+	build(t, o)
+}
+
+// scratch is a folder that other users can reach, with a copy of the test binary.
+func scratch(t *testing.T) (dir, exe string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "aither-compose-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	b, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe = filepath.Join(dir, "compose.test")
+	if err := os.WriteFile(exe, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir, exe
+}
+
+// listing is every file of a layout with its size; blobs are named by their digest.
+func listing(t *testing.T, dir string) string {
+	t.Helper()
+	var out []string
+	err := filepath.Walk(dir, func(p string, fi os.FileInfo, err error) error {
+		if err != nil || fi.IsDir() {
+			return err
+		}
+		s := fmt.Sprintf("%s %d", strings.TrimPrefix(p, dir), fi.Size())
+		if filepath.Base(p) == "index.json" {
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return err
+			}
+			s += " " + string(b)
+		}
+		out = append(out, s)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sort.Strings(out)
+	return strings.Join(out, "\n")
+}
+
+// asUser is a command line that runs the rest as the user nobody, with
+// subordinate ids that exist for this command only.
+func asUser(t *testing.T, dir string, ranges string) []string {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can become another user")
+	}
+	for _, n := range []string{"unshare", "setpriv", "newuidmap", "newgidmap"} {
+		tooltest.Need(t, n)
+	}
+	ids := filepath.Join(dir, "subid")
+	if err := os.WriteFile(ids, []byte(ranges), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"unshare", "-m", "sh", "-c",
+		`mount --bind "$0" /etc/subuid && mount --bind "$0" /etc/subgid && exec setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps=-all "$@"`, ids}
+}
+
+// builds runs the helper with a command before it and returns the layout's listing.
+func builds(t *testing.T, before []string, exe, dir string, env ...string) string {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 && len(before) > 0 && before[0] == "unshare" {
+		if err := os.Chown(dir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	argv := append(append([]string{}, before...), exe, "-test.run", "^TestHelper$", "-test.v")
+	out, err := tool.Cmd{Name: argv[0], Args: argv[1:], Dir: filepath.Dir(dir), Env: append(env, helperEnv+"="+dir, "HOME="+dir, "TMPDIR="+dir)}.Run(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return listing(t, filepath.Join(dir, "image"))
+}
+
+func TestSameBytesEverywhere(t *testing.T) {
+	staticBusybox(t)
+	dir, exe := scratch(t)
+	want := builds(t, nil, exe, filepath.Join(dir, "plain"))
+	cases := map[string]struct {
+		before []string
+		env    []string
+	}{
+		"time zone":  {env: []string{"TZ=Pacific/Kiritimati", "LANG=de_DE.UTF-8"}},
+		"umask":      {before: []string{"sh", "-c", `umask 077; exec "$@"`, "sh"}},
+		"one thread": {env: []string{"GOMAXPROCS=1"}},
+		"proxy":      {env: []string{"http_proxy=http://user:pw@127.0.0.1:9"}},
+	}
+	if os.Geteuid() == 0 {
+		cases["user"] = struct {
+			before []string
+			env    []string
+		}{before: asUser(t, dir, "nobody:300000:65536\n")}
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got := builds(t, c.before, exe, filepath.Join(dir, strings.ReplaceAll(name, " ", "-")), c.env...)
+			if name == "user" {
+				fi, err := os.Stat(filepath.Join(dir, name, "image", "index.json"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if st, ok := fi.Sys().(*syscall.Stat_t); !ok || st.Uid != 65534 {
+					t.Errorf("the image belongs to %v, not to the user", fi.Sys())
+				}
+			}
+			if got != want {
+				t.Errorf("other bytes:\n%s\nwant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestUserWithoutSubordinateIDs(t *testing.T) {
+	staticBusybox(t)
+	dir, exe := scratch(t)
+	for name, ranges := range map[string]string{"none": "other:300000:65536\n", "too few": "nobody:300000:1000\n"} {
+		t.Run(name, func(t *testing.T) {
+			before := asUser(t, dir, ranges)
+			own := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+			if err := os.Mkdir(own, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chown(own, 65534, 65534); err != nil {
+				t.Fatal(err)
+			}
+			argv := append(append([]string{}, before...), exe, "-test.run", "^TestHelperError$", "-test.v")
+			out, err := tool.Cmd{Name: argv[0], Args: argv[1:], Dir: own, Env: []string{helperEnv + "=" + own, "HOME=" + own, "TMPDIR=" + own}}.Run(t.Context())
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			for _, want := range []string{"privilege: true", "hint: run as root: usermod --add-subuids"} {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("the output lacks %q:\n%s", want, out)
+				}
+			}
+			if _, err := os.Stat(filepath.Join(own, "image")); !os.IsNotExist(err) {
+				t.Errorf("there is an image: %v", err)
+			}
+		})
+	}
+}
+
+// TestHelperError is no test either: it builds and prints the error.
+func TestHelperError(t *testing.T) {
+	dir := os.Getenv(helperEnv)
+	if dir == "" {
+		t.Skip("only for the other tests")
+	}
+	o := testOptions(t)
+	o.Work, o.Dst = filepath.Join(dir, "work"), filepath.Join(dir, "image")
+	_, err := Build(t.Context(), o)
+	fmt.Printf("privilege: %v\n%v\n", errors.Is(err, ErrPrivilege), err)
+}
