@@ -193,11 +193,6 @@ func (c *checker) partition(part Partition, w place, layout string) {
 		c.mountpoint(part.Mountpoint, w.to("mountpoint"))
 		return
 	}
-	for name, value := range map[string]string{"part_type": part.PartType, "part_uuid": part.PartUUID, "part_label": part.PartLabel} {
-		if value != "" {
-			c.keyf(w.to(name), "unsupported", "leave it out: it is derived from the image", "%q cannot be chosen", w.to(name))
-		}
-	}
 	if part.Mountpoint == "/boot" && layout == LayoutUnified {
 		c.errorf(w.to("mountpoint"), "conflict", `set disk.layout = "separate-boot"`, "/boot is part of the root file system")
 	}

@@ -2,6 +2,7 @@ package blueprint
 
 import (
 	"cmp"
+	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -140,10 +141,13 @@ func (c *checker) overlap(a, b located) {
 	if at(a) < at(b) {
 		a, b = b, a
 	}
-	line, _ := c.doc.position(at(b))
+	where := ""
+	if line, _ := c.doc.position(at(b)); line > 0 {
+		where = fmt.Sprintf(" in line %d", line)
+	}
 	if a.path == b.path {
-		c.errorf(a.at, "duplicate", "keep one of the two", "%q was already given in line %d", a.path, line)
+		c.errorf(a.at, "duplicate", "keep one of the two", "%q was already given%s", a.path, where)
 		return
 	}
-	c.errorf(a.at, "conflict", "make it a directory", "%q cannot stand beside %q in line %d: one of the two is a file", a.path, b.path, line)
+	c.errorf(a.at, "conflict", "make it a directory", "%q cannot stand beside %q%s: one of the two is a file", a.path, b.path, where)
 }

@@ -86,14 +86,11 @@ type DiskCustomization struct {
 }
 
 // A Partition sets the size and label of "/", "/boot" or "/boot/efi". Further
-// partitions and chosen identifiers are refused.
+// partitions are refused, and identifiers: those are derived from the image.
 type Partition struct {
 	// Type is "plain"; "lvm" and "btrfs" are refused.
 	Type       string `toml:"type,omitempty" json:"type,omitempty"`
 	MinSize    *Size  `toml:"minsize,omitempty" json:"minsize,omitempty"`
-	PartType   string `toml:"part_type,omitempty" json:"part_type,omitempty"`
-	PartLabel  string `toml:"part_label,omitempty" json:"part_label,omitempty"`
-	PartUUID   string `toml:"part_uuid,omitempty" json:"part_uuid,omitempty"`
 	Mountpoint string `toml:"mountpoint,omitempty" json:"mountpoint,omitempty"`
 	Label      string `toml:"label,omitempty" json:"label,omitempty"`
 	FSType     string `toml:"fs_type,omitempty" json:"fs_type,omitempty"`

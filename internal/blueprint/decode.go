@@ -112,7 +112,9 @@ func (d decoder) unknown(n *node, known map[string]int, name, path string) {
 	hint := ""
 	if near := nearest(name, slices.Sorted(maps.Keys(known))); near != "" {
 		hint = "did you mean " + strconv.Quote(near) + "?"
-	} else if elsewhere := placeOf(name); elsewhere != "" {
+	} else if elsewhere := placeOf(name); elsewhere == path {
+		hint = "it belongs into a blueprint"
+	} else if elsewhere != "" {
 		hint = "did you mean " + strconv.Quote(elsewhere) + "?"
 	}
 	d.doc.errorf(n.key, "unknown-key", hint, "unknown key %q", path)

@@ -50,10 +50,15 @@ func (r *jsonReader) next() int {
 
 func (r *jsonReader) errorOffset(err error) int {
 	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) && syntax.Offset > 0 {
-		return min(int(syntax.Offset)-1, len(r.doc.src))
+	if !errors.As(err, &syntax) || syntax.Offset < 1 {
+		return r.next()
 	}
-	return r.next()
+	// The offset is that of the letter or of the one after it.
+	at := min(int(syntax.Offset)-1, len(r.doc.src))
+	for at < len(r.doc.src) && strings.IndexByte(" \t\r\n", r.doc.src[at]) >= 0 {
+		at++
+	}
+	return at
 }
 
 // end refuses anything behind the one value.

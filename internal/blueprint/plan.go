@@ -32,12 +32,12 @@ type Plan struct {
 
 // PlanBase is the base; Kind says which fields count.
 type PlanBase struct {
-	// Kind is one of BaseImage, BaseLayout, BaseArchive, BaseStorage,
-	// BaseContainerfile and BaseDebian.
+	// Kind is one of BaseImage, BaseLayout, BaseArchive, BaseContainerfile
+	// and BaseDebian.
 	Kind string `toml:"kind" json:"kind"`
 	// Reference is the registry reference of BaseImage, with its tag or digest,
-	// the name of an image of the local storage for BaseStorage, and the
-	// annotated name inside of a layout or an archive that holds several.
+	// or "containers-storage:NAME"; of a layout or an archive with several
+	// images it is the name of the one.
 	Reference string `toml:"reference,omitempty" json:"reference,omitempty"`
 	// Path is the absolute path of a layout, an archive or a Containerfile.
 	Path string `toml:"path,omitempty" json:"path,omitempty"`
@@ -55,7 +55,6 @@ const (
 	BaseImage         = "image"
 	BaseLayout        = "layout"
 	BaseArchive       = "archive"
-	BaseStorage       = "storage" // of PlanOfImage only
 	BaseContainerfile = "containerfile"
 	BaseDebian        = "debian"
 )

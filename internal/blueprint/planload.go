@@ -99,16 +99,14 @@ func (p *Plan) validate(c *checker) Problems {
 func (c *checker) planBase(b PlanBase) {
 	w := key("base")
 	if !c.need(b.Kind, w.to("kind"), "") ||
-		!c.oneOf(b.Kind, w.to("kind"), BaseImage, BaseLayout, BaseArchive, BaseStorage, BaseContainerfile, BaseDebian) {
+		!c.oneOf(b.Kind, w.to("kind"), BaseImage, BaseLayout, BaseArchive, BaseContainerfile, BaseDebian) {
 		return
 	}
 	switch b.Kind {
 	case BaseImage:
-		if c.need(b.Reference, w.to("reference"), "") {
+		if c.need(b.Reference, w.to("reference"), "") && !strings.HasPrefix(b.Reference, localStorage) {
 			c.baseImage(b.Reference, w.to("reference"))
 		}
-	case BaseStorage:
-		c.need(b.Reference, w.to("reference"), "")
 	case BaseDebian:
 		if b.Debian == nil {
 			c.errorf(w.to("debian"), "missing-key", "", "%q is missing", w.to("debian"))
@@ -189,6 +187,9 @@ func (c *checker) planCustomizations(z Customizations) {
 	c.customizations(z, "")
 }
 
+// localStorage begins references of images in the builder's own storage.
+const localStorage = "containers-storage:"
+
 // PlanOfImage is the plan that only makes disks of an image that is there:
 // registry references, "oci:DIR[:NAME]", "oci-archive:FILE" and
 // "containers-storage:NAME". source is where the machine looks for updates; of
@@ -196,15 +197,14 @@ func (c *checker) planCustomizations(z Customizations) {
 func PlanOfImage(image, source string, env Environment) (*Plan, error) {
 	base := PlanBase{Kind: BaseImage, Reference: strings.TrimPrefix(strings.TrimPrefix(image, "docker://"), "registry:")}
 	transport, rest, _ := strings.Cut(image, ":")
+	file, name, _ := strings.Cut(rest, ":")
 	switch transport {
 	case "oci":
-		dir, name, _ := strings.Cut(rest, ":")
-		base = PlanBase{Kind: BaseLayout, Path: env.absolute(dir), Reference: name}
+		base = PlanBase{Kind: BaseLayout, Path: env.absolute(file), Reference: name}
 	case "oci-archive":
-		file, name, _ := strings.Cut(rest, ":")
 		base = PlanBase{Kind: BaseArchive, Path: env.absolute(file), Reference: name}
 	case "containers-storage":
-		base = PlanBase{Kind: BaseStorage, Reference: rest}
+		base.Reference = image
 	default:
 		base.Reference = withTag(base.Reference)
 		if ref, _, _ := parseReference(base.Reference); source == "" && ref.tag != "" {

@@ -171,8 +171,12 @@ func (c *checker) unique(values []string, at func(i int) place, what string) {
 			first[v] = i
 			continue
 		}
-		if v != "" {
-			line, _ := c.doc.position(c.doc.root.at(at(j)...).pos)
+		line, _ := c.doc.position(c.doc.root.at(at(j)...).pos)
+		switch {
+		case v == "":
+		case line == 0:
+			c.errorf(at(i), "duplicate", "keep one of the two", "%s %q is given twice", what, v)
+		default:
 			c.errorf(at(i), "duplicate", "keep one of the two", "%s %q was already given in line %d", what, v, line)
 		}
 	}
