@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -37,6 +36,7 @@ type Image struct {
 	opts   Options
 	layout *plan.Layout
 	root   *ext4.Writer
+	boot   *ext4.Writer // nil without a separate /boot
 }
 
 // Parts are the trees of a disk's file systems and what their sizes follow from.
@@ -175,19 +175,12 @@ func treeBytes(s tree.Stream) int64 {
 	return n
 }
 
+// rest writes everything beside the root file system.
 func (im *Image) rest(ctx context.Context, p Parts, r *Result) error {
 	l := im.layout
-	if b := l.Find(plan.Boot); b != nil {
-		w, err := ext4.NewWriter(&region{f: im.file, off: b.Start}, im.fsOptions(b))
-		if err != nil {
-			return fmt.Errorf("preparing /boot: %w", err)
-		}
-		stats, err := w.Finish(ctx, p.Boot, func(ext4.Usage) int64 { return b.Size })
-		if err != nil {
+	if part := l.Find(plan.Boot); part != nil {
+		if err := im.separateBoot(ctx, part, p.Boot, r); err != nil {
 			return fmt.Errorf("writing /boot: %w", err)
-		}
-		for _, z := range stats.Zero {
-			r.Zero = append(r.Zero, ext4.Range{Off: b.Start + z.Off, Len: z.Len})
 		}
 	}
 	esp := l.Find(plan.ESP)
@@ -198,9 +191,25 @@ func (im *Image) rest(ctx context.Context, p Parts, r *Result) error {
 		return fmt.Errorf("writing the EFI system partition: %w", err)
 	}
 	if err := l.Table().Write(im.file); err != nil {
-		return fmt.Errorf("writing the partition table: %w", err)
+		return fmt.Errorf("writing the partition table: %w", full(im.file, 0, err))
 	}
 	return im.bios(p)
+}
+
+func (im *Image) separateBoot(ctx context.Context, part *plan.Partition, s tree.Stream, r *Result) error {
+	w, err := ext4.NewWriter(&region{f: im.file, off: part.Start}, im.fsOptions(part))
+	if err != nil {
+		return err
+	}
+	stats, err := w.Finish(ctx, s, func(ext4.Usage) int64 { return part.Size })
+	if err != nil {
+		return err
+	}
+	im.boot = w
+	for _, z := range stats.Zero {
+		r.Zero = append(r.Zero, ext4.Range{Off: part.Start + z.Off, Len: z.Len})
+	}
+	return nil
 }
 
 // bios makes the disk start on machines without UEFI.
@@ -219,15 +228,16 @@ func (im *Image) bios(p Parts) error {
 // Replace gives the byte ranges that would differ if a file of the file system
 // that holds /boot had another content of as many blocks.
 func (im *Image) Replace(path string, content []byte) ([]ext4.Patch, error) {
-	if im.layout.Find(plan.Boot) != nil {
-		return nil, errors.New("internal error: only files of the root file system can be replaced")
+	w := im.root
+	if im.boot != nil {
+		w = im.boot
 	}
-	ps, err := im.root.Replace(path, content)
+	ps, err := w.Replace(path, content)
 	if err != nil {
-		return nil, fmt.Errorf("replacing %s: %w", strconv.Quote(path), err)
+		return nil, fmt.Errorf("replacing %q: %w", path, err)
 	}
 	for i := range ps {
-		ps[i].Off += im.layout.Find(plan.Root).Start
+		ps[i].Off += im.layout.BootFS().Start
 	}
 	return ps, nil
 }
