@@ -27,7 +27,8 @@ OS
 # The module store lives beside the policy, as on other bootable bases: a later
 # upgrade refreshes it inside the new deployment, where /var is not the image's.
 if [ -d /var/lib/selinux/default ]; then
-	cp -a /var/lib/selinux/default/. /etc/selinux/default/
+	# Its own mode is 0700, the policy's folder is everyone's to read.
+	cp -a /var/lib/selinux/default/* /etc/selinux/default/
 	rm -rf /var/lib/selinux
 fi
 grep -q '^store-root' /etc/selinux/semanage.conf ||

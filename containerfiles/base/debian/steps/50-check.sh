@@ -32,6 +32,7 @@ for p in bwrap semodule skopeo podman ostree sfdisk resize2fs mount.composefs; d
 done
 want "composefs is enabled" grep -q '^enabled = yes' /usr/lib/ostree/prepare-root.conf
 want "policy is installed" [ -s /etc/selinux/default/contexts/files/file_contexts ]
+want "policy is readable for services" [ "$(stat -c %a /etc/selinux/default)" = 755 ]
 want "policy store beside the policy" [ -d /etc/selinux/default/active/modules ]
 want "package database under /usr" [ -s /usr/lib/aither/package-state/dpkg/status ]
 for f in EFI.json BIOS.json EFI/BOOT/BOOTX64.EFI EFI/debian/shimx64.efi EFI/debian/grubx64.efi; do
