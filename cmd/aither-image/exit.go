@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/aitheros/aither-image/internal/blueprint"
+	"github.com/aitheros/aither-image/internal/build"
 	"github.com/aitheros/aither-image/internal/compose"
 	"github.com/aitheros/aither-image/internal/debian"
+	"github.com/aitheros/aither-image/internal/disk"
 	"github.com/aitheros/aither-image/internal/disk/fat"
 	"github.com/aitheros/aither-image/internal/disk/plan"
 	"github.com/aitheros/aither-image/internal/layer"
@@ -40,13 +42,17 @@ var exitRules = []struct {
 	{is(context.Canceled), exitInterrupt},
 	{isType[*usageError], exitUsage},
 	{isType[blueprint.Problems], exitUsage},
+	{isType[*build.UsageError], exitUsage},
 	{is(vm.ErrOptions), exitUsage},
 	{is(compose.ErrUsage), exitUsage},
 	{isType[*registry.DigestError], exitVerify},
 	{isType[*layer.AlteredError], exitVerify},
+	{isType[*build.LintError], exitVerify},
 	{is(debian.ErrVerify), exitVerify},
 	{isType[*fat.FullError], exitNoFit},
 	{isType[*plan.FitError], exitNoFit},
+	{isType[*disk.FullError], exitNoFit},
+	{isType[*disk.TooSmallError], exitNoFit},
 	{is(syscall.ENOSPC), exitNoFit},
 	{is(debian.ErrNetwork), exitNetwork},
 	{is(registry.ErrNetwork), exitNetwork},

@@ -1,19 +1,15 @@
 package main
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
-)
 
-// template is a blueprint with every common key, most of them as comments.
-//
-//go:embed template.toml
-var template string
+	"github.com/aitheros/aither-image/internal/blueprint"
+)
 
 func (p *program) initCommand() *cobra.Command {
 	return &cobra.Command{
@@ -26,7 +22,7 @@ that does not exist yet.`,
 		Args:    atMostOne("file"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				_, err := io.WriteString(p.stdout, template)
+				_, err := p.stdout.Write(blueprint.Example())
 				return err
 			}
 			if _, err := os.Lstat(args[0]); err == nil {
@@ -35,7 +31,7 @@ that does not exist yet.`,
 				return err
 			}
 			return writeFile(args[0], func(w io.Writer) error {
-				_, err := io.WriteString(w, template)
+				_, err := w.Write(blueprint.Example())
 				return err
 			})
 		},

@@ -107,9 +107,9 @@ blueprint and writes it as disk images, without root, loop devices or mounts.`,
 
 // verbs make the verbs, in the order help prints them within their group.
 var verbs = []func(*program) *cobra.Command{
-	(*program).initCommand, (*program).validateCommand, (*program).planCommand,
-	(*program).vmCommand,
-	(*program).doctorCommand, (*program).versionCommand, (*program).completionCommand, (*program).manCommand,
+	(*program).initCommand, (*program).validateCommand, (*program).planCommand, (*program).buildCommand, (*program).manifestCommand,
+	(*program).inspectCommand, (*program).lintCommand, (*program).vmCommand,
+	(*program).doctorCommand, (*program).schemaCommand, (*program).versionCommand, (*program).completionCommand, (*program).manCommand,
 }
 
 // getenv returns the value of name, which may be empty.
