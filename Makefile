@@ -35,10 +35,11 @@ test: setup-test lint unit one-boot ## the linters, all tests, and one UEFI boot
 check: setup-test lint race ## the linters, and all tests under the race detector
 
 boots: setup-test $(BIN) ## every boot: UEFI, BIOS, raw, qcow2, both base shapes
-	AITHER_BOOTS=1 AITHER_IMAGE=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -timeout 4h ./test/boot/...
+	$(BIN) build --type raw,qcow2 --output build --cache $(CACHE) lab
+	AITHER_BOOTS=1 AITHER_IMAGE_DIR=$(CURDIR)/build $(GO) test -count=1 -v -timeout 4h ./test/boot/...
 
 nightly: boots ## boots, long sweeps and every fuzz target for a minute
-	AITHER_NIGHTLY=1 $(GO) test -count=1 -timeout 4h ./...
+	AITHER_SLOW=1 AITHER_LAB=$(CURDIR)/.cache/lab $(GO) test -count=1 -timeout 4h ./...
 	@set -e; for p in $$(grep -rl --include='*_test.go' '^func Fuzz' internal cmd firstboot 2>/dev/null | xargs -r -n1 dirname | sort -u); do \
 		for f in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$p/*_test.go); do \
 			echo "fuzz $$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime 60s ./$$p; \
