@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -28,13 +29,9 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	}
 	rep := progress.From(ctx)
 	rep.Report(progress.Event{Stage: stageName, Kind: progress.Start})
-	work, err := openWorkdir(o.Work)
+	work, unlock, err := lockWorkdir(ctx, o.Work)
 	if err != nil {
 		return nil, fmt.Errorf("opening the work folder: %w", err)
-	}
-	unlock, err := work.lock(ctx)
-	if err != nil {
-		return nil, err
 	}
 	defer unlock()
 	if o.Registry.Arch == "" {
@@ -174,28 +171,51 @@ func (p *preparer) finish(rec *record) (*Result, error) {
 	return res, err
 }
 
-// lock takes the work folder for this process and waits while another has it.
-func (w *workdir) lock(ctx context.Context) (func(), error) {
-	f, err := os.OpenFile(w.path("lock"), os.O_CREATE|os.O_RDWR, 0o644)
+// lockWorkdir opens the work folder for this process alone, and waits while
+// another has it.
+func lockWorkdir(ctx context.Context, dir string) (*workdir, func(), error) {
+	dir, err := filepath.Abs(dir)
 	if err != nil {
-		return nil, fmt.Errorf("locking the work folder: %w\nhint: it belongs to one user; give another one with its own folder", err)
+		return nil, nil, err
 	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, nil, fmt.Errorf("%w\nhint: the folder belongs to one user; give another one with its own", err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := waitForLock(ctx, f, dir); err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	w, err := openWorkdir(dir)
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	w.sweep()
+	return w, func() { _ = f.Close() }, nil
+}
+
+func waitForLock(ctx context.Context, f *os.File, dir string) error {
 	waiting := false
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return func() { _ = f.Close() }, nil
+			return nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("locking the work folder %s: %w", w.dir, err), f.Close())
+			return fmt.Errorf("locking %s: %w", dir, err)
 		}
 		if !waiting {
-			progress.From(ctx).Report(progress.Event{Stage: stageName, Kind: progress.Warn, Text: "another build uses " + w.dir + "; waiting for it"})
+			progress.From(ctx).Report(progress.Event{Stage: stageName, Kind: progress.Warn, Text: "another build uses " + dir + "; waiting for it"})
 			waiting = true
 		}
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), f.Close())
+			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -203,11 +223,7 @@ func (w *workdir) lock(ctx context.Context) (func(), error) {
 
 // Clean removes everything that builds left in the work folder but outputs.
 func Clean(ctx context.Context, dir string) error {
-	w, err := openWorkdir(dir)
-	if err != nil {
-		return err
-	}
-	unlock, err := w.lock(ctx)
+	w, unlock, err := lockWorkdir(ctx, dir)
 	if err != nil {
 		return err
 	}

@@ -141,6 +141,8 @@ func childMain() {
 		}
 	}()
 	logrus.SetOutput(logLines(out, progress.Warn))
+	logrus.SetFormatter(bareMessage{})
+	logrus.SetLevel(logrus.WarnLevel)
 	unix.Umask(0o022)
 	rep, err := j.run(ctx)
 	close(done)
@@ -201,6 +203,12 @@ func (r *replies) fail(err error) {
 	}
 	r.send(m)
 }
+
+// bareMessage prints of a log entry what it says and nothing else.
+type bareMessage struct{}
+
+// Format implements logrus.Formatter.
+func (bareMessage) Format(e *logrus.Entry) ([]byte, error) { return []byte(e.Message + "\n"), nil }
 
 // logLines makes events of the lines that are written to it.
 func logLines(r progress.Reporter, k progress.Kind) io.Writer { return &lineWriter{r: r, kind: k} }

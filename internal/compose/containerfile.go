@@ -152,7 +152,9 @@ func (s *store) longest(chain []string, below *record, bases map[string]*record)
 	if below != nil {
 		candidates = []*record{below}
 	}
-	found := below == nil
+	// A root archive is material: its recipe may copy what it made of it to
+	// scratch, so that nothing of the archive itself is shipped.
+	found := below == nil || below.Kind == kindTar
 	for _, r := range candidates {
 		img, err := s.Image(imageName(r))
 		if err != nil {
@@ -209,6 +211,7 @@ func (s *store) export(ctx context.Context, img *storage.Image, ids []string, un
 	for _, g := range groups {
 		empty := false
 		l, err := s.work.writeLayer(s.job.Compression, epoch, index, historyOf(st.Name), func(w *layerWriter) error {
+			w.lowest = len(under.Layers)+len(layers) == 0
 			err := s.writeDiff(g, w)
 			empty = w.n == 0
 			return err
@@ -249,7 +252,7 @@ func (s *store) writeDiff(ids []string, w *layerWriter) error {
 		if err != nil {
 			return fmt.Errorf("reading a layer of the container store: %w", err)
 		}
-		if len(ids) == 1 {
+		if len(ids) == 1 && !w.lowest {
 			err = w.copyTar(r)
 		} else {
 			err = m.add(r, s.work.path("tmp"))

@@ -84,7 +84,9 @@ type layerWriter struct {
 	w     *tar.Writer
 	epoch time.Time
 	index *treeIndex
-	n     int
+	// lowest marks a layer with nothing below it, where deletions mean nothing.
+	lowest bool
+	n      int
 }
 
 // add writes one entry; the root folder itself is left out.
@@ -92,7 +94,7 @@ func (l *layerWriter) add(h *tar.Header, content io.Reader) error {
 	if err := normalise(h, l.epoch); err != nil {
 		return err
 	}
-	if h.Name == "" {
+	if h.Name == "" || l.lowest && strings.HasPrefix(path.Base(h.Name), whiteoutPrefix) {
 		return nil
 	}
 	l.n++

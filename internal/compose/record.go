@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -25,11 +26,8 @@ type workdir struct {
 	pool *registry.Layout
 }
 
+// openWorkdir opens the folder. The caller, or the caller's parent, has it locked.
 func openWorkdir(dir string) (*workdir, error) {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return nil, err
-	}
 	for _, sub := range []string{"records", "contexts", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
@@ -40,6 +38,20 @@ func openWorkdir(dir string) (*workdir, error) {
 		return nil, err
 	}
 	return &workdir{dir, pool}, nil
+}
+
+// sweep removes temporary files of killed builds; what RUN --mount=type=cache
+// keeps stays. Files of other ids are left to the process in the namespace.
+func (w *workdir) sweep() {
+	ents, err := os.ReadDir(w.path("tmp"))
+	if err != nil {
+		return
+	}
+	for _, e := range ents {
+		if !strings.HasPrefix(e.Name(), "buildah-cache-") {
+			_ = os.RemoveAll(w.path("tmp", e.Name()))
+		}
+	}
 }
 
 func (w *workdir) path(elem ...string) string {

@@ -35,8 +35,13 @@ type store struct {
 // openStore opens the store and removes what a killed build left in it. Only
 // our own configuration counts: the machine's and the user's are not read.
 func openStore(j *job, w *workdir) (*store, error) {
-	for _, env := range []string{"CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "CONTAINERS_REGISTRIES_CONF"} {
-		if err := os.Setenv(env, os.DevNull); err != nil {
+	w.sweep()
+	conf := w.path("storage.conf")
+	if err := atomicfile.WriteFile(conf, []byte("[storage]\ndriver = \"overlay\"\n"), 0o644); err != nil {
+		return nil, err
+	}
+	for env, file := range map[string]string{"CONTAINERS_CONF": os.DevNull, "CONTAINERS_STORAGE_CONF": conf, "CONTAINERS_REGISTRIES_CONF": os.DevNull} {
+		if err := os.Setenv(env, file); err != nil {
 			return nil, err
 		}
 	}
