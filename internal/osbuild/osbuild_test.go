@@ -1,4 +1,4 @@
-package osbuild
+package osbuild_test
 
 import (
 	"bytes"
@@ -14,166 +14,261 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/osbuild/blueprint/pkg/blueprint"
+	"github.com/osbuild/images/pkg/bib/osinfo"
 
+	"github.com/aitheros/aither-image/internal/disk/plan"
+	"github.com/aitheros/aither-image/internal/osbuild"
 	"github.com/aitheros/aither-image/internal/tree"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var update = flag.Bool("update", false, "write the golden files")
 
-func sample() Options {
-	return Options{
-		Type: "raw", Ref: "registry.example/os:1", Arch: "x86_64", Size: 2 << 30,
-		ManifestDigest: "sha256:" + strings.Repeat("a", 64), ImageID: "sha256:" + strings.Repeat("b", 64),
-		System: System{ID: "rocky", VersionID: "9.6", Name: "Rocky Linux", IDLike: []string{"rhel"}, Kernel: "5.14.0", UEFIVendor: "rocky", SELinuxPolicy: "targeted"},
-		Kargs:  []string{"quiet", "panic=15"},
-		Customizations: []byte(`{"hostname":"box","user":[{"name":"admin","groups":["wheel"],"key":"ssh-ed25519 AAAA"}],
-			"files":[{"path":"/etc/motd","data":"hello\n","mode":"0644","user":0}],"directories":[{"path":"/etc/data","mode":"0700"}]}`),
-		Seed: "s",
-	}
-}
-
-func TestManifestsAreGolden(t *testing.T) {
-	for _, typ := range []string{"raw", "qcow2", "bootc-installer"} {
-		t.Run(typ, func(t *testing.T) {
-			o := sample()
-			o.Type = typ
-			if typ == "bootc-installer" {
-				o.Customizations = nil
-				o.Kargs = nil
-			}
-			got, err := Manifest(o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name := filepath.Join("testdata", typ+".json")
-			if *update {
-				if err := os.WriteFile(name, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if d := cmp.Diff(string(want), string(got)); d != "" {
-				t.Errorf("-want +got:\n%s", d)
-			}
-		})
-	}
-}
-
-func TestManifestIsFixedBySeed(t *testing.T) {
-	o := sample()
-	a, err := Manifest(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := Manifest(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(a, b) {
-		t.Error("the same options give two manifests")
-	}
-	o.Seed = "other"
-	c, err := Manifest(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if bytes.Equal(a, c) {
-		t.Error("the seed changes nothing")
-	}
-	// What a partition is must not be touched: the type of Linux data.
-	if !bytes.Contains(bytes.ToUpper(c), []byte("0FC63DAF-8483-4772-8E79-3D69D8477DE4")) {
-		t.Error("the type of the root partition is gone")
-	}
-}
-
-func TestManifestCarriesTheImageAndItsChanges(t *testing.T) {
-	b, err := Manifest(sample())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !json.Valid(b) {
-		t.Fatal("no JSON")
-	}
-	for _, want := range []string{strings.Repeat("b", 64), "panic=15", "org.osbuild.bootc.install-to-filesystem", "ssh-ed25519 AAAA", "/etc/data"} {
-		if !bytes.Contains(b, []byte(want)) {
-			t.Errorf("%q is missing", want)
-		}
-	}
-}
-
-func TestWhatOsbuildDoesNotMake(t *testing.T) {
-	o := sample()
-	o.Type = "floppy"
-	_, err := Manifest(o)
-	var te *TypeError
-	if !errors.As(err, &te) || !slices.Contains(te.Known, "qcow2") || !strings.Contains(err.Error(), "\nhint: known are ") {
-		t.Errorf("got %v", err)
-	}
-	o = sample()
-	o.Customizations = []byte(`{"firewall":{"zoness":[]}}`)
-	if _, err := Manifest(o); err == nil || !strings.Contains(err.Error(), "zoness") {
-		t.Errorf("an unknown customization: got %v", err)
-	}
-	o = sample()
-	o.Arch = "m68k"
-	if _, err := Manifest(o); err == nil {
-		t.Error("an unknown architecture is taken")
-	}
-}
-
-// files is a View of paths and texts.
+// files is an image's tree as a map; folders follow from the paths.
 type files map[string]string
 
 func (f files) ReadFile(name string) ([]byte, error) {
 	if s, ok := f[name]; ok {
 		return []byte(s), nil
 	}
-	return nil, fs.ErrNotExist
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 }
 
-func (f files) ReadDir(name string) (out []tree.Entry, err error) {
-	var seen []string
+func (f files) ReadDir(name string) ([]tree.Entry, error) {
+	var es []tree.Entry
 	for p := range f {
-		if rest, ok := strings.CutPrefix(p, name+"/"); ok {
-			first, _, deeper := strings.Cut(rest, "/")
-			if deeper && !slices.Contains(seen, first) {
-				seen = append(seen, first)
-			}
+		rest, ok := strings.CutPrefix(p, name+"/")
+		if !ok {
+			continue
+		}
+		first, _, deep := strings.Cut(rest, "/")
+		e := tree.Entry{Path: path.Join(name, first), Mode: 0o644}
+		if deep {
+			e.Mode = fs.ModeDir | 0o755
+		}
+		if !slices.ContainsFunc(es, func(x tree.Entry) bool { return x.Path == e.Path }) {
+			es = append(es, e)
 		}
 	}
-	if len(seen) == 0 {
-		return nil, fs.ErrNotExist
+	if es == nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
 	}
-	slices.Sort(seen)
-	for _, s := range seen {
-		out = append(out, tree.Entry{Path: path.Join(name, s), Mode: fs.ModeDir | 0o755})
-	}
-	return out, nil
+	slices.SortFunc(es, func(a, b tree.Entry) int { return strings.Compare(a.Path, b.Path) })
+	return es, nil
 }
 
-func TestReadSystem(t *testing.T) {
-	got, err := ReadSystem(files{
-		"usr/lib/os-release":                            "ID=\"rocky\"\nID_LIKE=\"rhel centos\"\nNAME='Rocky Linux'\nVERSION_ID=9.6\n# ID=no\n",
-		"usr/lib/modules/5.14.0/vmlinuz":                "",
-		"usr/lib/bootupd/updates/EFI/BOOT/BOOTX64.EFI":  "",
-		"usr/lib/bootupd/updates/EFI/rocky/shimx64.efi": "",
-		"etc/selinux/config":                            "SELINUX=enforcing\nSELINUXTYPE=targeted\n",
-	})
+func rocky() files {
+	return files{
+		"usr/lib/os-release":                                          "NAME=\"Rocky Linux\"\nID=\"rocky\"\nID_LIKE=\"rhel centos fedora\"\nVERSION_ID=\"9.6\"\nPLATFORM_ID=\"platform:el9\"\n",
+		"etc/selinux/config":                                          "# policy\nSELINUX=enforcing\nSELINUXTYPE=targeted\n",
+		"usr/lib/modules/5.14":                                        "",
+		"usr/lib/modules/5.14.0-570.el9.x86_64/vmlinuz":               "kernel",
+		"usr/lib/modules/5.14.0-570.el9.x86_64/initramfs.img":         "initramfs",
+		"usr/lib/bootupd/updates/EFI/BOOT/BOOTX64.EFI":                "shim",
+		"usr/lib/bootupd/updates/EFI/rocky/shimx64.efi":               "shim",
+		"usr/lib/bootc-image-builder/config.toml":                     "[customizations.kernel]\nappend = \"quiet\"\n",
+		"usr/lib/image-builder/bootc/iso.yaml":                        "label: AITHER\nkernel_args: [quiet]\n",
+		"usr/lib/modules/5.14.0-570.el9.x86_64/kernel/fs/xfs.ko.xz":   "",
+		"usr/lib/modules/5.14.0-570.el9.x86_64.debug/modules.builtin": "",
+	}
+}
+
+func info(t testing.TB) *osinfo.Info {
+	t.Helper()
+	i, err := osbuild.Inspect(rocky())
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := System{ID: "rocky", VersionID: "9.6", Name: "Rocky Linux", IDLike: []string{"rhel", "centos"}, Kernel: "5.14.0", UEFIVendor: "rocky", SELinuxPolicy: "targeted"}
-	if d := cmp.Diff(want, got); d != "" {
-		t.Errorf("-want +got:\n%s", d)
+	return i
+}
+
+func options(t testing.TB, kind string) osbuild.Options {
+	l, err := plan.New(plan.Options{Seed: "sha256:aa", SeparateBoot: true, RootSize: plan.Size{Bytes: 20 * plan.GiB}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	rolling, err := ReadSystem(files{"etc/os-release": "ID=debian\nNAME=Debian\n"})
-	if err != nil || rolling.VersionID != "0" || rolling.Kernel != "" {
-		t.Errorf("a rolling release: %+v, %v", rolling, err)
+	return osbuild.Options{
+		Type: kind, Layout: l, Seed: "seed",
+		Image: osbuild.Image{
+			Ref: "example.com/os/aither:1", ID: "sha256:" + strings.Repeat("1", 64), Digest: "sha256:" + strings.Repeat("2", 64),
+			Arch: "x86_64", Size: 3 << 30, Info: info(t),
+		},
 	}
-	if _, err := ReadSystem(files{}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("an image without os-release: %v", err)
+}
+
+func TestInspect(t *testing.T) {
+	i := info(t)
+	want := osinfo.OSRelease{ID: "rocky", VersionID: "9.6", Name: "Rocky Linux", PlatformID: "platform:el9", IDLike: []string{"rhel", "centos", "fedora"}}
+	if d := cmp.Diff(want, i.OSRelease); d != "" {
+		t.Error(d)
+	}
+	if i.UEFIVendor != "rocky" || i.SELinuxPolicy != "targeted" || i.KernelInfo == nil || i.KernelInfo.Version != "5.14.0-570.el9.x86_64" || i.KernelInfo.HasAbootImg {
+		t.Errorf("%+v, kernel %+v", i, i.KernelInfo)
+	}
+	if i.ISOInfo.Label != "AITHER" || i.ImageCustomization.GetKernel().Append != "quiet" {
+		t.Errorf("%+v", i.ISOInfo)
+	}
+}
+
+func TestInspectOfNewBootLoaderFolders(t *testing.T) {
+	f := files{"etc/os-release": "NAME=x\nID=x\nVERSION_ID=1\n", "usr/lib/efi/shim/15.8/EFI/centos/shimx64.efi": ""}
+	i, err := osbuild.Inspect(f)
+	if err != nil || i.UEFIVendor != "centos" || i.SELinuxPolicy != "" || i.KernelInfo != nil {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+func TestRollingReleaseHasVersionZero(t *testing.T) {
+	i, err := osbuild.Inspect(files{"usr/lib/os-release": "NAME=\"Debian GNU/Linux\"\nID=debian"})
+	if err != nil || i.OSRelease.VersionID != "0" || i.OSRelease.ID != "debian" {
+		t.Errorf("%+v, %v", i, err)
+	}
+}
+
+// broken is a tree that cannot be read.
+type broken struct{ files }
+
+func (broken) ReadFile(string) ([]byte, error) { return nil, errors.New("bad layer") }
+
+func TestInspectRefuses(t *testing.T) {
+	for want, f := range map[string]osbuild.Tree{
+		"hint: os-release of the image":                   files{"etc/os-release": "NAME=x\nVERSION_ID=1\n"},
+		"cannot read etc/os-release: open etc/os-release": files{},
+		"bad layer":           broken{},
+		"more than the limit": files{"etc/os-release": strings.Repeat("#\n", 1<<20)},
+		"disk.yaml":           files{"etc/os-release": "NAME=x\nID=x\nVERSION_ID=1\n", "usr/lib/image-builder/bootc/disk.yaml": "{"},
+	} {
+		if _, err := osbuild.Inspect(f); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for _, kind := range osbuild.Types {
+		t.Run(kind, func(t *testing.T) {
+			o := options(t, kind)
+			o.Image.Info.InitrdModules = []string{"ostree", "dmsquash-live", "livenet"}
+			got, err := osbuild.Manifest(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", kind+".json")
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Error(d)
+			}
+			again, err := osbuild.Manifest(o)
+			if err != nil || !bytes.Equal(again, got) {
+				t.Errorf("two manifests differ, %v", err)
+			}
+		})
+	}
+}
+
+// The layout is in the manifest with every identifier.
+func TestLayoutIsOurs(t *testing.T) {
+	for _, separate := range []bool{false, true} {
+		o := options(t, "raw")
+		l, err := plan.New(plan.Options{Seed: "sha256:bb", SeparateBoot: separate, RootSize: plan.Size{Bytes: 20 * plan.GiB}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Layout = l
+		b, err := osbuild.Manifest(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !json.Valid(b) || !strings.Contains(string(b), o.Image.ID[7:]) {
+			t.Error("the image is not in the manifest")
+		}
+		for _, p := range l.Partitions {
+			for _, id := range []string{p.GUID.String(), p.Type.String(), p.UUID} {
+				if !strings.Contains(strings.ToLower(string(b)), strings.ToLower(id)) {
+					t.Errorf("%s: %s is not in the manifest", p.Role, id)
+				}
+			}
+		}
+	}
+}
+
+func TestKargsAndCustomizations(t *testing.T) {
+	o := options(t, "qcow2")
+	b, err := osbuild.Manifest(o)
+	if err != nil || !strings.Contains(string(b), "console=ttyS0") {
+		t.Errorf("osbuild's own kernel arguments are missing, %v", err)
+	}
+	o.Kargs, o.NoDefaultKargs = []string{"rw", "systemd.gpt_auto=0"}, true
+	o.Customizations = &blueprint.Customizations{
+		Kernel: &blueprint.KernelCustomization{Append: "quiet rw"},
+		User:   []blueprint.UserCustomization{{Name: "operator"}},
+	}
+	b, err = osbuild.Manifest(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`rw systemd.gpt_auto=0 quiet"`, `"operator"`} {
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%q is not in the manifest", want)
+		}
+	}
+	if strings.Contains(string(b), "console=ttyS0") {
+		t.Error("osbuild's own kernel arguments are there too")
+	}
+}
+
+func TestSeedNamesWhatTheLayoutDoesNot(t *testing.T) {
+	o := options(t, "raw")
+	o.Layout = nil
+	a, err := osbuild.Manifest(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.Seed = "another"
+	b, err := osbuild.Manifest(o)
+	if err != nil || bytes.Equal(a, b) {
+		t.Errorf("the seed changes nothing, %v", err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for want, spoil := range map[string]func(*osbuild.Options){
+		"needs dnf":                  func(o *osbuild.Options) { o.Type = "anaconda-iso" },
+		"another name of anaconda":   func(o *osbuild.Options) { o.Type = "iso" },
+		"hint: known types are raw,": func(o *osbuild.Options) { o.Type = "floppy" },
+		"dmsquash-live":              func(o *osbuild.Options) { o.Type = "pxe-tar-xz" },
+		"could not read kernel info": func(o *osbuild.Options) { o.Type = "bootc-installer"; o.Image.Info.KernelInfo = nil },
+		"nothing is known of image":  func(o *osbuild.Options) { o.Type = "bootc-installer"; o.Payload = "example.com/other" },
+		"missing required info":      func(o *osbuild.Options) { o.Image.Ref = "" },
+		"nothing is known of the":    func(o *osbuild.Options) { o.Image.Info = nil },
+		"sparc":                      func(o *osbuild.Options) { o.Image.Arch = "sparc" },
+		"zfs":                        func(o *osbuild.Options) { o.Image.RootFS = "zfs" },
+	} {
+		o := options(t, "raw")
+		spoil(&o)
+		if _, err := osbuild.Manifest(o); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+func TestArmHasNoBIOS(t *testing.T) {
+	l, err := plan.New(plan.Options{Seed: "x", Arch: "aarch64"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := options(t, "raw")
+	o.Image.Arch, o.Layout = "aarch64", l
+	b, err := osbuild.Manifest(o)
+	if err != nil || strings.Contains(strings.ToLower(string(b)), "21686148-6449") {
+		t.Errorf("%v", err)
 	}
 }
