@@ -2,6 +2,7 @@ package ext4
 
 import (
 	"testing"
+	"time"
 )
 
 func openFS(t testing.TB, w *Writer) *FS {
@@ -30,4 +31,10 @@ func TestNastyTree(t *testing.T) {
 	}
 	compare(t, openFS(t, w), b.sorted())
 	fsck(t, d.Name())
+}
+
+// newTime is the modification time of what has none.
+func newTime(o Options) time.Time {
+	s := newStamp(o.Time)
+	return time.Unix(s.sec, int64(s.nsec))
 }
