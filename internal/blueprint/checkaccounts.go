@@ -2,7 +2,6 @@ package blueprint
 
 import (
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -159,7 +158,7 @@ func (c *checker) password(value string, w place) {
 
 // sshKeys checks lines of authorized_keys.
 func (c *checker) sshKeys(text string, w place) {
-	var seen []string
+	seen := map[string]bool{}
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -171,10 +170,10 @@ func (c *checker) sshKeys(text string, w place) {
 		}
 		if why, hint := checkPublicKey(line); why != "" {
 			c.errorf(w, "bad-ssh-key", hint, "%s", why)
-		} else if slices.Contains(seen, line) {
+		} else if seen[line] {
 			c.errorf(w, "duplicate", "keep one of the two", "the key was already given")
 		}
-		seen = append(seen, line)
+		seen[line] = true
 	}
 	if len(seen) == 0 {
 		c.errorf(w, "bad-ssh-key", "write the line of a .pub file", "there is no key")

@@ -53,11 +53,13 @@ func (c *checker) kernelLine(line string, w place) {
 		c.errorf(w, "bad-karg", "close the quotes", "a quote in %q does not end", line)
 		return
 	}
-	for i, arg := range args {
+	seen := map[string]bool{}
+	for _, arg := range args {
 		c.kernelArg(arg, w)
-		if slices.Contains(args[:i], arg) {
+		if seen[arg] {
 			c.errorf(w, "duplicate", "keep one of the two", "argument %q was already given", arg)
 		}
+		seen[arg] = true
 	}
 }
 

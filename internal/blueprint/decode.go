@@ -105,6 +105,9 @@ func (d decoder) table(n *node, v reflect.Value, path string) {
 
 // unknown reports a key without a field: refused by name, or unknown.
 func (d decoder) unknown(n *node, known map[string]int, name, path string) {
+	if len(d.doc.problems) > maxProblems {
+		return // a hint takes time
+	}
 	if instead, ok := refusedKeys[path]; ok {
 		d.doc.errorf(n.key, "unsupported", instead, "%q is not supported", path)
 		return

@@ -188,6 +188,15 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// manyKeys is n keys that do not exist.
+func manyKeys(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d = 1\n", i)
+	}
+	return b.String()
+}
+
 // TestHostile holds bounds: of depth, of size and of the number of messages.
 func TestHostile(t *testing.T) {
 	for name, c := range map[string]struct{ src, code string }{
@@ -198,6 +207,8 @@ func TestHostile(t *testing.T) {
 		"deep json":         {`{"plan":` + strings.Repeat("[", 1<<20), "syntax"},
 		"large file":        {strings.Repeat("#", maxSource+1), "too-large"},
 		"many mistakes":     {strings.Repeat("a = b\n", 1<<16), "too-many-errors"},
+		"many unknown keys": {manyKeys(1 << 17), "too-many-errors"},
+		"many bad values":   {"packages = [" + strings.Repeat("\"-\",", 1<<17) + "]", "bad-package"},
 		"not utf-8":         {"a = \"\xff\"", "invalid-utf8"},
 		"a binary":          {"\x7fELF\x02\x01\x01\x00", "syntax"},
 		"one long line":     {"a = \"" + strings.Repeat("x", 1<<20), "syntax"},
@@ -207,7 +218,7 @@ func TestHostile(t *testing.T) {
 		for _, p := range problems {
 			found = found || p.Code == c.code
 		}
-		if !found || len(problems) > 2*maxSyntax || len(problems.Error()) > 1<<16 {
+		if !found || len(problems) > 2*maxProblems+2 || len(problems.Error()) > 1<<20 {
 			t.Errorf("%s: %d problems of %d bytes, none %s: %.200s", name, len(problems), len(problems.Error()), c.code, problems.Error())
 		}
 	}

@@ -37,13 +37,17 @@ func (p *Plan) customize(z Customizations) {
 
 // replace puts list over old, by name.
 func replace[T any](old, list []T, name func(T) string) []T {
-	out := slices.Clone(old)
+	out, at := slices.Clone(old), map[string]int{}
+	for i, v := range old {
+		at[name(v)] = i
+	}
 	for _, v := range list {
-		if i := slices.IndexFunc(out, func(o T) bool { return name(o) == name(v) }); i >= 0 {
+		if i, ok := at[name(v)]; ok {
 			out[i] = v
-		} else {
-			out = append(out, v)
+			continue
 		}
+		at[name(v)] = len(out)
+		out = append(out, v)
 	}
 	return out
 }

@@ -109,6 +109,9 @@ const maxSource = 4 << 20
 // maxDepth is how deep arrays and tables may be nested.
 const maxDepth = 64
 
+// maxProblems is how many mistakes are listed.
+const maxProblems = 1000
+
 // maxSyntax is after how many syntax errors a parser gives up.
 const maxSyntax = 50
 
@@ -135,6 +138,11 @@ func (d *document) position(offset int) (line, col int) {
 
 // errorf records an error at an offset.
 func (d *document) errorf(offset int, code, hint, format string, args ...any) {
+	if len(d.problems) == maxProblems {
+		code, hint, format, args = "too-many-errors", "", "more than %d mistakes: the rest is not listed", []any{maxProblems}
+	} else if len(d.problems) > maxProblems {
+		return
+	}
 	d.problems = append(d.problems, d.problem(offset, Error, code, hint, fmt.Sprintf(format, args...)))
 }
 

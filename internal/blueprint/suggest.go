@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // nearest is the candidate that was most likely meant by word, or "". About a third
@@ -58,20 +59,25 @@ func distance(a, b string) int {
 
 // placeOf is where a key of this very name belongs, if that is one place only:
 // a key in the wrong table is the commonest mistake of TOML.
-func placeOf(name string) string {
-	var found []string
+func placeOf(name string) string { return places()[name] }
+
+// places maps the last name of each key to its path, where one path is the shortest.
+var places = sync.OnceValue(func() map[string]string {
+	found := map[string][]string{}
 	walkKeys(reflect.TypeFor[Blueprint](), "", func(path string, _ reflect.Type) {
-		if path == name || strings.HasSuffix(path, "."+name) {
-			found = append(found, path)
-		}
+		name := path[strings.LastIndexByte(path, '.')+1:]
+		found[name] = append(found[name], path)
 	})
 	depth := func(path string) int { return strings.Count(path, ".") }
-	slices.SortStableFunc(found, func(a, b string) int { return depth(a) - depth(b) })
-	if len(found) == 1 || len(found) > 1 && depth(found[0]) < depth(found[1]) {
-		return found[0]
+	only := map[string]string{}
+	for name, paths := range found {
+		slices.SortStableFunc(paths, func(a, b string) int { return depth(a) - depth(b) })
+		if len(paths) == 1 || depth(paths[0]) < depth(paths[1]) {
+			only[name] = paths[0]
+		}
 	}
-	return ""
-}
+	return only
+})
 
 // walkKeys calls f with every key below t by its dotted path and its type,
 // parents first; arrays count as their elements.

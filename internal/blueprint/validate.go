@@ -103,22 +103,25 @@ func (c *checker) result() Problems {
 	return c.found.sorted()
 }
 
+func (c *checker) add(offset int, severity Severity, code, hint, text string) {
+	if len(c.found) < maxProblems {
+		c.found = append(c.found, c.doc.problem(offset, severity, code, hint, text))
+	}
+}
+
 // errorf reports the value at w.
 func (c *checker) errorf(w place, code, hint, format string, args ...any) {
-	n := c.doc.root.at(w...)
-	c.found = append(c.found, c.doc.problem(n.pos, Error, code, hint, fmt.Sprintf(format, args...)))
+	c.add(c.doc.root.at(w...).pos, Error, code, hint, fmt.Sprintf(format, args...))
 }
 
 // keyf reports the key at w: it should not be there, or not beside others.
 func (c *checker) keyf(w place, code, hint, format string, args ...any) {
-	n := c.doc.root.at(w...)
-	c.found = append(c.found, c.doc.problem(n.key, Error, code, hint, fmt.Sprintf(format, args...)))
+	c.add(c.doc.root.at(w...).key, Error, code, hint, fmt.Sprintf(format, args...))
 }
 
 // warnf warns of the value at w.
 func (c *checker) warnf(w place, code, hint, format string, args ...any) {
-	n := c.doc.root.at(w...)
-	c.found = append(c.found, c.doc.problem(n.pos, Warning, code, hint, fmt.Sprintf(format, args...)))
+	c.add(c.doc.root.at(w...).pos, Warning, code, hint, fmt.Sprintf(format, args...))
 }
 
 // given reports whether the string at w is there to be checked; a value of a
