@@ -63,7 +63,8 @@ func arHeader(r io.Reader) (name string, size int64, err error) {
 func decompress(r io.Reader, ext string) (io.ReadCloser, error) {
 	switch ext {
 	case ".xz":
-		x, err := xz.ReaderConfig{DictCap: 64 << 20}.NewReader(r)
+		// The least window; streams name their own.
+		x, err := xz.ReaderConfig{DictCap: 64 << 10}.NewReader(r)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrVerify, err)
 		}
