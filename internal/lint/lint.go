@@ -169,13 +169,20 @@ func checkSkip(names []string) error {
 				best, distance = i.Name, d
 			}
 		}
-		hint := "the lints are listed in docs/blueprint.md"
+		hint := "the lints are " + strings.Join(lintNames(known), ", ")
 		if best != "" {
 			hint = "did you mean " + best + "?"
 		}
 		errs = append(errs, fmt.Errorf("there is no lint %q to skip\nhint: %s", name, hint))
 	}
 	return errors.Join(errs...)
+}
+
+func lintNames(infos []Info) (names []string) {
+	for _, i := range infos {
+		names = append(names, i.Name)
+	}
+	return names
 }
 
 // editDistance is the number of bytes to insert, delete or replace (Levenshtein).
