@@ -64,7 +64,9 @@ func attempt(ctx context.Context, o Options, how method, v *Verdict) (a Attempt,
 	if err := ctx.Err(); err != nil {
 		return a, false, fmt.Errorf("testing %s: %w", o.Disk.Path, err)
 	}
-	keepScreen(ctx, m, o, v)
+	if m.look(ctx, o) {
+		v.Screenshot = o.Screenshot
+	}
 	m.finish(ctx, o)
 	v.Pass, v.Reason = end.judge()
 	v.Checks, v.Method, v.Argv, v.Console = end.report.Checks, how.Name, m.Argv, m.ConsoleTail()
@@ -76,17 +78,23 @@ func attempt(ctx context.Context, o Options, how method, v *Verdict) (a Attempt,
 	return a, end.again, nil
 }
 
-func keepScreen(ctx context.Context, m *Machine, o Options, v *Verdict) {
+// lookEvery is how often the screenshot is renewed while Test waits: a guest
+// without a serial console shows nothing else of where it is.
+const lookEvery = 20 * time.Second
+
+// look renews the screenshot and tells whether there is one. It is evidence
+// only: the verdict stands without it.
+func (m *Machine) look(ctx context.Context, o Options) bool {
 	if o.Screenshot == "" {
-		return
+		return false
 	}
-	limit, stop := context.WithTimeout(ctx, 20*time.Second)
+	limit, stop := context.WithTimeout(ctx, 10*time.Second)
 	defer stop()
 	if err := m.Screenshot(limit, o.Screenshot); err != nil {
-		o.Log("no screenshot: " + err.Error()) // evidence only: the verdict stands without it
-		return
+		o.Log("no screenshot: " + err.Error())
+		return false
 	}
-	v.Screenshot = o.Screenshot
+	return true
 }
 
 // finish ends the machine: orderly where the guest's writes are kept.
@@ -126,8 +134,12 @@ func (m *Machine) watch(ctx context.Context, o Options) ending {
 		})
 	})
 	resets := 0
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for {
 		select {
+		case <-look.C:
+			m.look(ctx, o)
 		case r := <-reports:
 			return m.reported(ctx, r)
 		case t := <-m.console.first:
