@@ -37,9 +37,7 @@ func explain(p *blueprint.Plan) (*explanation, error) {
 	}
 	for _, q := range l.Partitions {
 		part := explainedPart{Name: q.Name, Size: q.Size, Why: q.Why}
-		if q.Role == plan.Root && p.Disk.Size == 0 {
-			part.Least = !known
-		}
+		part.Least = q.Role == plan.Root && p.Disk.Size == 0
 		e.Partitions = append(e.Partitions, part)
 	}
 	if !known {
@@ -48,7 +46,7 @@ func explain(p *blueprint.Plan) (*explanation, error) {
 	}
 	e.Space = []string{
 		fmt.Sprintf("OCI layout: %s", size(packed)),
-		fmt.Sprintf("raw disk: about %s in a sparse file of %s", size(content), size(l.DiskSize)),
+		fmt.Sprintf("raw disk: at least %s in a sparse file of %s or more", size(content), size(l.DiskSize)),
 	}
 	return e, nil
 }
@@ -88,7 +86,8 @@ func downloads(p *blueprint.Plan) []string {
 	return []string{"none"}
 }
 
-// layoutSize is how much an image in an OCI layout inflates to and takes packed.
+// layoutSize is how much an image in an OCI layout inflates to, at least, and
+// takes packed; known says that nothing will be added to it.
 func layoutSize(p *blueprint.Plan) (content, packed int64, known bool) {
 	if p.Base.Kind != blueprint.BaseLayout {
 		return 0, 0, false

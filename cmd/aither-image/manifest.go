@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -65,7 +67,7 @@ func (p *program) manifest(ctx context.Context, f *manifestFlags, image string) 
 		i := &o.Image
 		i.Digest, i.ID, i.Arch = im.ManifestDigest.String(), im.ConfigDigest.String(), machineArch(im.Architecture)
 		o.Seed = i.Digest + " " + f.seed
-		if i.Info, err = osbuild.Inspect(t.View()); err != nil {
+		if i.Info, err = osbuild.Inspect(followed{t.View()}); err != nil {
 			return err
 		}
 		for e, err := range t.View().Tree() {
@@ -134,4 +136,26 @@ func machineArch(goArch string) string {
 		return "aarch64"
 	}
 	return goArch
+}
+
+// followed is a view whose files are found through symbolic links, too: a
+// system's etc/os-release mostly is one.
+type followed struct{ *sysroot.View }
+
+// ReadFile reads the file that name leads to.
+func (v followed) ReadFile(name string) ([]byte, error) {
+	for range 8 {
+		e, err := v.Lookup(name)
+		if err != nil {
+			return nil, err
+		}
+		if e.Mode&fs.ModeSymlink == 0 {
+			break
+		}
+		if !path.IsAbs(e.Link) {
+			e.Link = path.Join("/", path.Dir(name), e.Link)
+		}
+		name = strings.TrimPrefix(path.Clean(e.Link), "/")
+	}
+	return v.View.ReadFile(name)
 }

@@ -109,7 +109,8 @@ func (b *benchmark) ours(name, layout string, flags ...string) step {
 }
 
 func (b *benchmark) build(layout, out string, flags ...string) []string {
-	argv := []string{b.program, "build", "--progress", "json", "--image", "oci:" + layout, "--output", b.in(out)}
+	argv := []string{b.program, "build", "--progress", "json", "--image", "oci:" + layout,
+		"--update-source", "localhost:5000/bench:latest", "--cache", b.in("cache"), "--output", b.in(out)}
 	return append(argv, flags...)
 }
 
