@@ -297,6 +297,10 @@ func TestOracleFsck(t *testing.T) {
 	for _, c := range []struct{ args, want string }{
 		{"fsck", "object fsck of 1 commits completed successfully - no errors found."},
 		{"refs --list", ref},
+		{"config get core.mode", "bare"},
+		{"config get sysroot.bootloader", "none"},
+		{"config get sysroot.bootprefix", "true"},
+		{"config get sysroot.readonly", "true"},
 		{"show " + ref, c.ContentChecksum().String()},
 		{"show --print-metadata-key=list " + ref, "['a']"},
 		{"ls -R " + ref + " /sub", "/sub/ü"},

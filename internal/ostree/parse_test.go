@@ -224,6 +224,36 @@ func TestDeepTypes(t *testing.T) {
 	}
 }
 
+// TestWideOffsets gives containers that are right but for their needless size.
+func TestWideOffsets(t *testing.T) {
+	pair := "n\x00" + strings.Repeat("v", 252)
+	for name, c := range map[string]struct {
+		typ, bytes string
+		ok         bool
+	}{
+		"pair":              {"(ayay)", pair[:254] + "\x02", true},
+		"wide pair":         {"(ayay)", pair[:254] + "\x02\x00", false},
+		"list":              {"aay", strings.Repeat("v", 252) + "\x01\xfc", true},
+		"wide list":         {"aay", strings.Repeat("v", 252) + "\x01\x00\xfc\x00", false},
+		"text and number":   {"(su)", "a\x00\x00\x00" + "\x01\x00\x00\x00" + "\x02", true},
+		"bytes in between":  {"(su)", "a\x00\x00\x00" + "\x01\x00\x00\x00" + "\x00\x02", false},
+		"padding not zero":  {"(su)", "a\x00\x01\x00" + "\x01\x00\x00\x00" + "\x02", false},
+		"nothing":           {"ms", "", true},
+		"just":              {"ms", "a\x00\x00", true},
+		"just without mark": {"ms", "a\x00", false},
+		"path":              {"o", "/a/b_1\x00", true},
+		"bad path":          {"o", "/a//b\x00", false},
+		"signature":         {"g", "a{sv}u\x00", true},
+		"bad signature":     {"g", "a{vs}\x00", false},
+		"unit":              {"()", "\x00", true},
+		"unit with content": {"()", "\x01", false},
+	} {
+		if err := verify(c.typ, []byte(c.bytes), 0); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestModes(t *testing.T) {
 	for mode, want := range map[fs.FileMode]uint32{
 		0o644:                 0o100644,
