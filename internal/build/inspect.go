@@ -16,6 +16,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/aitheros/aither-image/internal/disk/ext4"
+	"github.com/aitheros/aither-image/internal/disk/fat"
 	"github.com/aitheros/aither-image/internal/disk/gpt"
 	"github.com/aitheros/aither-image/internal/layer"
 	"github.com/aitheros/aither-image/internal/ostree"
@@ -163,6 +164,10 @@ func inspectDisk(name string) (_ *Inspection, err error) {
 			if _, err := fsys.Follow("loader/entries"); err == nil {
 				boot = fsys
 			}
+		}
+		if v, err := fat.Open(io.NewSectionReader(r, p.Start, p.Size)); err == nil {
+			i := v.Info()
+			ip.FS, ip.Label, ip.UUID = "vfat", i.Label, fmt.Sprintf("%04X-%04X", i.VolumeID>>16, i.VolumeID&0xffff)
 		}
 		out.Partitions = append(out.Partitions, ip)
 	}
