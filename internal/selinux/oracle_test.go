@@ -124,7 +124,14 @@ func sample(r *rand.Rand, re *syntax.Regexp) string {
 
 func TestOracleRealPolicy(t *testing.T) {
 	dir := policyDir(t)
-	if n := compare(t, dir, samplePaths(t, dir)); n < 20000 {
+	paths := samplePaths(t, dir)
+	slices.Sort(paths)
+	if os.Getenv("AITHER_SELINUX_CONTEXTS") == "" && len(paths) > 4000 {
+		// Of the machine's own policy a part must do, to be quick.
+		rand.New(rand.NewPCG(7, 8)).Shuffle(len(paths), func(i, j int) { paths[i], paths[j] = paths[j], paths[i] })
+		paths = paths[:4000]
+	}
+	if n := compare(t, dir, paths); n < 20000 {
 		t.Errorf("only %d labels were compared", n)
 	}
 }
