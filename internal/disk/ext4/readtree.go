@@ -93,7 +93,10 @@ func (f *FS) Follow(path string) (tree.Entry, error) {
 		}
 		rest = append(strings.Split(e.Link, "/"), rest...)
 	}
-	return f.Lookup(strings.Join(append([]string{"."}, done...), "/"))
+	if len(done) == 0 {
+		return f.Lookup(".")
+	}
+	return f.Lookup(strings.Join(done, "/"))
 }
 
 func (f *FS) find(path string) (*rawInode, error) {
