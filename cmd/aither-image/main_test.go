@@ -31,7 +31,15 @@ func TestMain(m *testing.M) {
 }
 
 func TestVerbs(t *testing.T) {
+	layout := t.TempDir()
+	writeFixture(t, layout)
 	testscript.Run(t, testscript.Params{
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("LAYOUT", layout)
+			e.Setenv("HOME", e.WorkDir)
+			e.Setenv("TMPDIR", e.WorkDir)
+			return nil
+		},
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
