@@ -16,7 +16,7 @@ import (
 	"github.com/aitheros/aither-image/internal/tool"
 )
 
-// processesWith lists processes whose command line holds a word.
+// processesWith lists processes whose command line or environment holds a word.
 func processesWith(word string) []string {
 	var out []string
 	ents, err := os.ReadDir("/proc")
@@ -24,8 +24,9 @@ func processesWith(word string) []string {
 		return nil
 	}
 	for _, e := range ents {
-		b, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
-		if err == nil && strings.Contains(string(b), word) {
+		b, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		env, _ := os.ReadFile("/proc/" + e.Name() + "/environ")
+		if strings.Contains(string(b)+string(env), word) {
 			out = append(out, e.Name()+" "+strings.ReplaceAll(string(b), "\x00", " "))
 		}
 	}
@@ -106,7 +107,7 @@ func TestKilledAnywhere(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), after)
 		_, err := tool.Cmd{Name: exe, Args: []string{"-test.run", "^TestHelper$"}, Env: []string{helperEnv + "=" + own, "TMPDIR=" + own}}.Run(ctx)
 		cancel()
-		gone(t, "--aither-compose-child", own)
+		gone(t, helperEnv+"="+own, own)
 		if _, serr := os.Stat(filepath.Join(own, "image")); err != nil && serr == nil {
 			if got := listing(t, filepath.Join(own, "image")); got != want {
 				t.Errorf("killed after %v: a half output:\n%s", after, got)
