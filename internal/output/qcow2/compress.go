@@ -25,8 +25,9 @@ func newCompressor(c Compression) (compressor, error) {
 	case Zlib:
 		return newDeflate()
 	case Zstd:
+		// A third faster than the default level, 3 % larger files.
 		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
-			zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(ClusterSize))
+			zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(ClusterSize))
 		if err != nil {
 			return nil, err
 		}

@@ -31,6 +31,8 @@ type Writer struct {
 	last  chan struct{} // closed when the job added last has its place
 	alloc allocator     // belongs to the job whose turn it is
 
+	writing sync.Mutex
+
 	mu     sync.Mutex
 	err    error
 	closed bool
@@ -166,6 +168,10 @@ func (w *Writer) do(j job, c compressor, buf, packed []byte) ([]byte, error) {
 	if err != nil {
 		return packed, err
 	}
+	// File systems let one writer into a file at a time and keep the others
+	// spinning; those are better off asleep.
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	for _, p := range ps {
 		if _, err := w.out.WriteAt(p.data, p.off); err != nil {
 			return packed, err
