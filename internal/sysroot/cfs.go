@@ -2,14 +2,11 @@ package sysroot
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/aitheros/aither-image/internal/composefs"
 	"github.com/aitheros/aither-image/internal/ostree"
 	"github.com/aitheros/aither-image/internal/tree"
 )
-
-const sIFCHR = 0o020000
 
 // addComposefs writes the image that the root of the running system is (3.8).
 // libostree makes it for every deployment, whatever the configuration says.
@@ -41,17 +38,15 @@ func (d *deployer) cfsDir(from *dir, name, path string) *composefs.Node {
 func (d *deployer) cfsFile(f *file, name, path string) *composefs.Node {
 	label := d.t.label(path, f.fsMode(), f.own)
 	n := &composefs.Node{Name: name, Mode: f.mode(), UID: f.uid, GID: f.gid, Xattrs: withLabel(f.xattrs, label)}
-	switch {
-	case f.symlink:
+	if f.symlink {
 		n.Target = f.target
-	case strings.HasPrefix(name, quotedWhiteout):
-		n.Name, n.Mode = strings.TrimPrefix(name, quotedWhiteout), sIFCHR|f.perm
-	default:
-		n.Size = uint64(f.size)
-		d.out.Content += f.size
-		if f.size > 0 {
-			n.Payload = d.repo.object(f, label).sum.LoosePath(ostree.KindFile)
-		}
+		return n
+	}
+	// Quoted whiteouts stay what they are here: only a checkout unquotes them.
+	n.Size = uint64(f.size)
+	d.out.Content += f.size
+	if f.size > 0 {
+		n.Payload = d.repo.object(f, label).sum.LoosePath(ostree.KindFile)
 	}
 	return n
 }
