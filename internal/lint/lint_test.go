@@ -250,6 +250,18 @@ var faults = []struct {
 	}, map[string]func(mem){"in dev": func(m mem) { m.special("dev/null", fs.ModeDevice|fs.ModeCharDevice) }}},
 	{"state-links", map[string]func(mem){"home => /home": func(m mem) { m.remove("home").dir("home") }},
 		map[string]func(mem){"none": func(m mem) { m.remove("home") }}},
+	{"unit-programs", map[string]func(mem){
+		"no mode => /usr/libexec/x: /usr/lib/systemd/system/x.service starts this": func(m mem) {
+			m.file("usr/libexec/x", "#!/bin/sh").file("usr/lib/systemd/system/x.service", "[Service]\nExecStart=-/usr/libexec/x --now\n")
+		},
+	}, map[string]func(mem){
+		"executable": func(m mem) {
+			m.program("usr/libexec/x").file("usr/lib/systemd/system/x.service", "[Service]\nExecStart=/usr/libexec/x\nExecStop=kill\n")
+		},
+		"not there": func(m mem) {
+			m.file("etc/systemd/system/x.service", "[Service]\nExecStart=/usr/libexec/%i\nExecStart=\nExecReload=/gone\n")
+		},
+	}},
 	{"upgrade-tools", map[string]func(mem){
 		"bwrap => /usr/bin/bwrap":       func(m mem) { m.remove("usr/bin/bwrap") },
 		"semodule => /usr/bin/semodule": func(m mem) { m.remove("usr/sbin/semodule") },

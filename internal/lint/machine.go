@@ -42,6 +42,10 @@ func machineLints() []lint {
 			Info: Info{Name: "state-links", Severity: Warning, Text: "/home and /root lead to /var, where they can be written"},
 			root: stateLinks,
 		},
+		{
+			Info: Info{Name: "unit-programs", Severity: Warning, Text: "the programs that units start can be executed"},
+			each: unitPrograms,
+		},
 		privateKey(),
 	}
 }
@@ -147,6 +151,27 @@ func specialFiles(p *pass, e tree.Entry) {
 	}
 	if t := e.Mode.Type(); t&(fs.ModeDevice|fs.ModeCharDevice|fs.ModeNamedPipe|fs.ModeSocket|fs.ModeIrregular) != 0 {
 		p.report(e.Path, "ostree cannot keep a file of this kind", "let tmpfiles.d or the program make it on the machine")
+	}
+}
+
+// unitPrograms finds files that lost their mode on the way into the image. A
+// program that is not there at all is left alone: units have conditions.
+func unitPrograms(p *pass, e tree.Entry) {
+	dir := path.Dir(e.Path)
+	if !e.Mode.IsRegular() || path.Ext(e.Path) != ".service" || dir != "usr/lib/systemd/system" && dir != "etc/systemd/system" {
+		return
+	}
+	data, _ := p.content(e.Path, e)
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		f := strings.Fields(strings.TrimLeft(value, "-@:+!| "))
+		if !strings.HasPrefix(key, "Exec") || len(f) == 0 || f[0][0] != '/' || strings.ContainsAny(f[0], "%$\"'\\") {
+			continue
+		}
+		at := strings.TrimPrefix(path.Clean(f[0]), "/")
+		if to, ok := p.follow(at); ok && to.Mode.IsRegular() && to.Mode.Perm()&0o111 == 0 {
+			p.report(at, "/"+e.Path+" starts this file, which cannot be executed", "make it executable (chmod 755)")
+		}
 	}
 }
 
