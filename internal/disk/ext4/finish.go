@@ -80,6 +80,7 @@ type finisher struct {
 	head    [firstIno]inodeImage // the reserved inodes, by number
 	desc    []byte               // all group descriptors
 	super   superblock
+	zero    []Range // written as zeros
 }
 
 type treeImage struct {

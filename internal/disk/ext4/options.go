@@ -114,9 +114,11 @@ type Stats struct {
 	JournalBytes int64
 	Inodes       int64
 	FreeInodes   int64
-	// Zero lists the holes that must be zeros even where a program that
-	// skips holes copies the image over old contents: the journal, whose old
-	// transactions could be taken for new ones after a crash.
+	// Zero lists the zeros that must be there even where a program that skips
+	// holes or zeros copies the image over old contents: the journal, whose
+	// old transactions could be taken for new ones after a crash, and bitmaps
+	// of groups with nothing in them. Everything else that reads as zeros may
+	// be left as it is.
 	Zero []Range
 }
 

@@ -45,6 +45,7 @@ func TestTreesThatAreRefused(t *testing.T) {
 		{"not a clean path", []tree.Entry{file("..")}},
 		{"no directory \"\" before it", []tree.Entry{file("/a")}},
 		{"not a clean path", []tree.Entry{dir("a"), file("a/.")}},
+		{"not a clean path", []tree.Entry{file("./a")}},
 		{"not a clean path", []tree.Entry{file("a\x00b")}},
 		{"a name of 256 bytes", []tree.Entry{file(strings.Repeat("n", 256))}},
 		{"no such file before it", []tree.Entry{{Path: "a", Mode: 0o644, Link: "b"}, file("b")}},

@@ -162,7 +162,7 @@ func (c *collector) place(path string) (int32, string, error) {
 	if i := strings.LastIndexByte(path, '/'); i >= 0 {
 		parent, name = path[:i], path[i+1:]
 	}
-	if name == "" || name == "." || name == ".." || strings.IndexByte(name, 0) >= 0 {
+	if name == "" || name == "." || name == ".." || strings.IndexByte(name, 0) >= 0 || strings.HasPrefix(path, "./") {
 		return 0, "", errors.New("not a clean path")
 	}
 	if len(name) > maxName {

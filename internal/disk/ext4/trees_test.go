@@ -175,7 +175,8 @@ func compare(t testing.TB, f *FS, want []tree.Entry) {
 			t.Fatalf("%q is more than was written", got.Path)
 		}
 		if d := diffEntry(&got, &want[i]); d != "" {
-			t.Fatalf("%q: %s\ngot  %+v\nwant %+v", want[i].Path, d, got, want[i])
+			got.Content = nil
+			t.Fatalf("%q: %s\ngot %+v", want[i].Path, d, got)
 		}
 		i++
 	}

@@ -195,6 +195,9 @@ func (f *finisher) blockBitmap(g uint64, d *group) error {
 	}
 	f.used.total = data
 	m := f.bitmapOf(g)
+	if isZero(m[:]) { // must not be taken for a hole
+		f.zero = append(f.zero, Range{int64(f.w.lay.blockBitmap(g)) << blockBits, blockSize})
+	}
 	for i := 0; i < blockSize; i += 8 {
 		d.freeBlocks += 64 - uint32(bits.OnesCount64(binary.LittleEndian.Uint64(m[i:])))
 	}

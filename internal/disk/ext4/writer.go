@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// A Writer makes one file system. Arenas may be filled by several goroutines;
-// the other methods belong to one.
+// A Writer makes one file system. Arenas may be filled, and contents discarded,
+// by several goroutines; the other methods belong to one.
 type Writer struct {
 	dev Device
 	opt Options
