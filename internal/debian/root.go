@@ -32,14 +32,8 @@ func (p *Plan) writeRoot(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	report(ctx, progress.Event{Kind: progress.Start, Text: "unpacking packages", Total: int64(len(p.debs)), Unit: "packages"})
-	for i, d := range inOrder(p.debs) {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
-		if err := p.unpack(rw, d); err != nil {
-			return fmt.Errorf("unpacking package %s %s: %w", d.name, d.version, err)
-		}
-		report(ctx, progress.Event{Kind: progress.Update, Done: int64(i + 1), Total: int64(len(p.debs)), Unit: "packages"})
+	if err := p.unpackAll(ctx, rw); err != nil {
+		return err
 	}
 	for _, d := range p.debs {
 		if err := p.addDeb(rw, d); err != nil {
@@ -69,17 +63,32 @@ func inOrder(debs []*stanza) []*stanza {
 	return out
 }
 
-func (p *Plan) unpack(rw *rootWriter, d *stanza) (err error) {
-	f, err := p.f.file(d)
-	if err != nil {
-		return err
+// unpackAll writes the files of all packages.
+func (p *Plan) unpackAll(ctx context.Context, rw *rootWriter) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	debs := inOrder(p.debs)
+	queue, next := p.ahead(ctx, debs)
+	for i, d := range debs {
+		one, ok := <-queue
+		if !ok {
+			return context.Cause(ctx)
+		}
+		o := <-one
+		if o.err == nil {
+			o.err = errors.Join(rw.unpack(o.data), o.data.Close())
+		}
+		if o.err != nil {
+			return fmt.Errorf("unpacking package %s %s: %w", d.name, d.version, o.err)
+		}
+		next()
+		report(ctx, progress.Event{Kind: progress.Update, Done: int64(i + 1), Total: int64(len(debs)), Unit: "packages"})
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	data, err := dataTar(f)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, data.Close()) }()
+	return nil
+}
+
+// unpack writes the entries of one data archive.
+func (rw *rootWriter) unpack(data io.Reader) error {
 	limited := &io.LimitedReader{R: data, N: maxUnpacked}
 	tr := tar.NewReader(limited)
 	for {
