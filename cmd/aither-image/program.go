@@ -59,10 +59,14 @@ func (p *program) run(ctx context.Context, args []string) int {
 	if ctx.Err() != nil {
 		err = fmt.Errorf("interrupted: %w", context.Canceled)
 	}
+	code := exitCode(err)
 	if text := err.Error(); text != "" {
+		if code == exitMissing && !strings.Contains(text, "hint: ") {
+			text += "\nhint: aither-image doctor tells what is missing and how to get it"
+		}
 		_, _ = fmt.Fprintln(p.stderr, "aither-image: "+text)
 	}
-	return exitCode(err)
+	return code
 }
 
 // The groups of verbs, in the order in which help prints them.
