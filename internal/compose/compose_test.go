@@ -6,12 +6,16 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/aitheros/aither-image/internal/progress"
 	"github.com/aitheros/aither-image/internal/registry"
@@ -53,6 +57,10 @@ func busyboxTar(t testing.TB) *RootTar {
 		put(&tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/bin/" + l, Linkname: "busybox", Mode: 0o777}, nil)
 	}
 	put(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin", Linkname: "usr/bin", Mode: 0o777}, nil)
+	put(&tar.Header{Typeflag: tar.TypeReg, Name: "usr/bin/ping", Mode: 0o755, PAXRecords: map[string]string{
+		"SCHILY.xattr.security.capability": "\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+		"SCHILY.xattr.user.note":           "kept", "SCHILY.xattr.trusted.x": "dropped", "SCHILY.xattr.security.selinux": "system_u:object_r:bin_t:s0",
+	}}, []byte("ping"))
 	put(&tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644}, []byte("root:x:0:0:root:/root:/bin/sh\n"))
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -87,7 +95,7 @@ FROM ${BASE}
 ARG GREETING=none
 COPY hello.txt script /opt/
 RUN echo "$GREETING" > /etc/greeting && mkdir -p /usr/lib/many && for i in 1 2 3 4 5; do echo $i > /usr/lib/many/$i; done
-RUN rm /usr/lib/many/3 && ln /usr/lib/many/1 /usr/lib/many/one && chown 5:6 /usr/lib/many/2 && chmod 4755 /usr/lib/many/2 && ln -s 5 /usr/lib/many/link && rm -r /secret
+RUN rm /usr/lib/many/3 && ln /usr/lib/many/1 /usr/lib/many/one && chown 5:6 /usr/lib/many/2 && chmod 4755 /usr/lib/many/2 && ln -s 5 /usr/lib/many/link && rm -r /secret && chmod 700 /usr/bin/ping && mkdir /srv && chmod 2775 /srv
 ENV HELLO=world
 CMD ["/bin/sh"]
 `
@@ -175,6 +183,12 @@ func lines(t testing.TB, dir string) [][]string {
 			if h.Linkname != "" {
 				s += " -> " + h.Linkname
 			}
+			for _, k := range slices.Sorted(maps.Keys(h.PAXRecords)) {
+				s += fmt.Sprintf(" %s=%q", k, h.PAXRecords[k])
+			}
+			if h.ModTime.After(epoch) || h.Uname+h.Gname != "" || !h.AccessTime.IsZero() {
+				s += fmt.Sprintf(" %v %s %s", h.ModTime, h.Uname, h.Gname)
+			}
 			if b, err := io.ReadAll(tr); err == nil && len(b) > 0 && len(b) < 100 {
 				s += " " + strings.TrimSpace(string(b))
 			}
@@ -188,16 +202,80 @@ func lines(t testing.TB, dir string) [][]string {
 	return out
 }
 
+// wantLayers are the new layers of the test's image, above the base.
+var wantLayers = [][]string{{
+	"0 0000 0:0 .wh.secret",
+	"5 0755 0:0 etc/",
+	"0 0644 0:0 etc/greeting hello you",
+	"5 0755 0:0 opt/",
+	"0 0644 0:0 opt/hello.txt hello",
+	"0 0755 0:0 opt/script #!/bin/sh\necho hi",
+	"5 2775 0:0 srv/",
+	"5 0755 0:0 usr/",
+	"5 0755 0:0 usr/bin/",
+	`0 0700 0:0 usr/bin/ping SCHILY.xattr.security.capability="\x01\x00\x00\x02\x00 \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00" SCHILY.xattr.user.note="kept" ping`,
+	"5 0755 0:0 usr/lib/",
+	"5 0755 0:0 usr/lib/many/",
+	"0 0000 0:0 usr/lib/many/.wh.3",
+	"0 0644 0:0 usr/lib/many/1 1",
+	"0 4755 5:6 usr/lib/many/2 2",
+	"0 0644 0:0 usr/lib/many/4 4",
+	"0 0644 0:0 usr/lib/many/5 5",
+	"2 0777 0:0 usr/lib/many/link -> 5",
+	"1 0644 0:0 usr/lib/many/one -> usr/lib/many/1",
+}, {
+	"5 0755 0:0 etc/",
+	"5 0750 10:20 etc/locked/",
+	"0 0644 0:0 etc/locked/file.conf a=b",
+	"5 0755 0:0 opt/",
+	"0 0644 0:0 opt/hello.txt changed",
+	"5 0755 0:0 usr/",
+	"5 0755 0:0 usr/bin/",
+	"0 0755 0:0 usr/bin/tool #!/bin/sh",
+	"5 0755 0:0 usr/lib/",
+	"5 0755 0:0 usr/lib/systemd/",
+	"0 0644 0:0 usr/lib/systemd/x.unit [Unit]",
+}, {
+	"5 0755 0:0 etc/",
+	"0 0644 0:0 etc/second changed",
+}}
+
 func TestBuild(t *testing.T) {
 	o := testOptions(t)
 	r := build(t, o)
-	for _, l := range lines(t, o.Dst) {
-		t.Log(strings.Join(l, "\n"))
+	if r.Cached {
+		t.Error("the first build was cached")
+	}
+	got := lines(t, o.Dst)
+	if d := cmp.Diff(wantLayers, got[1:]); d != "" {
+		t.Error(d)
+	}
+	if all := strings.Join(got[0], "\n"); strings.Contains(all, "dropped") || strings.Contains(all, "bin_t") || !strings.Contains(all, "note") {
+		t.Errorf("extended attributes of the base:\n%s", all)
 	}
 	start := time.Now()
 	again := build(t, o)
-	t.Log(time.Since(start))
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("with everything cached it took %v", d)
+	}
 	if !again.Cached || again.ManifestDigest != r.ManifestDigest {
 		t.Errorf("second build: cached %v, %s and %s", again.Cached, again.ManifestDigest, r.ManifestDigest)
+	}
+}
+
+func TestNormalise(t *testing.T) {
+	late := epoch.Add(1e9)
+	h := &tar.Header{Name: "./a/", Typeflag: tar.TypeDir, Mode: 0o107755, Size: 7, ModTime: late, AccessTime: late, ChangeTime: late, Uname: "me", Gname: "us",
+		PAXRecords: map[string]string{"comment": "x", "SCHILY.xattr.user.overlay.opaque": "y", "SCHILY.xattr.security.ima": "z"}}
+	if err := normalise(h, epoch); err != nil {
+		t.Fatal(err)
+	}
+	want := &tar.Header{Name: "a", Typeflag: tar.TypeDir, Mode: 0o7755, ModTime: epoch, PAXRecords: map[string]string{"SCHILY.xattr.security.ima": "z"}, Format: tar.FormatPAX}
+	if d := cmp.Diff(want, h); d != "" {
+		t.Error(d)
+	}
+	early := &tar.Header{Name: "a", Typeflag: tar.TypeReg, ModTime: epoch.Add(-1500e6)}
+	if err := normalise(early, epoch); err != nil || !early.ModTime.Equal(epoch.Add(-2e9)) {
+		t.Errorf("an earlier time became %v, %v", early.ModTime, err)
 	}
 }

@@ -95,6 +95,8 @@ func (s *store) options(ctx context.Context, bases map[string]*record) (*define.
 	st := s.job.Stage
 	common := &define.CommonBuildOptions{
 		HTTPProxy: true, IdentityLabel: types.OptionalBoolFalse, SeccompProfilePath: "unconfined", Ulimit: ulimit,
+		// Neither the host's SELinux policy nor its hooks have a say in what is built.
+		LabelOpts: []string{"disable"}, OCIHooksDir: []string{s.work.path("hooks")},
 	}
 	for _, sec := range s.job.Secrets {
 		common.Secrets = append(common.Secrets, "id="+sec.ID+",src="+sec.Path)

@@ -28,7 +28,7 @@ type workdir struct {
 
 // openWorkdir opens the folder. The caller, or the caller's parent, has it locked.
 func openWorkdir(dir string) (*workdir, error) {
-	for _, sub := range []string{"records", "contexts", "tmp"} {
+	for _, sub := range []string{"records", "contexts", "tmp", "hooks"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return nil, err
 		}
