@@ -282,7 +282,7 @@ var faults = []struct {
 			m.remove("usr/lib/sysimage").file("var/lib/dpkg/status.d/ostree", "Package: ostree\nVersion: 2025.1-2+b1\n")
 		},
 		"rpm => ostree 2024.9 is older": func(m mem) {
-			m.remove("usr/lib/sysimage").file("usr/lib/sysimage/rpm/rpmdb.sqlite", strings.Repeat("x", 300<<10)+"C\x00ostree\x002024.9\x001.el9\x00"+strings.Repeat("y", 300<<10))
+			m.remove("usr/lib/sysimage").file("usr/lib/sysimage/rpm/rpmdb.sqlite", strings.Repeat("x", 256<<10+64-8)+"C\x00ostree\x002024.9\x001.el9\x00"+strings.Repeat("y", 300<<10))
 		},
 	}, map[string]func(mem){
 		"no database": func(m mem) { m.remove("usr/lib/sysimage") },
