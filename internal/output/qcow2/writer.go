@@ -15,8 +15,8 @@ const chunkSize = 16 * ClusterSize
 // Options is how a Writer works; the zero value stores clusters as they are.
 type Options struct {
 	Compression Compression
-	// Workers is the number of goroutines that read, compress and write; 0 is
-	// one per CPU. It has no influence on the bytes.
+	// Workers is the number of goroutines that read, compress and write, each
+	// with 2 MiB of buffers; 0 keeps all CPUs busy. It has no influence on the bytes.
 	Workers int
 }
 
@@ -58,7 +58,9 @@ func NewWriter(out io.WriterAt, size int64, o Options) (*Writer, error) {
 	}
 	n := o.Workers
 	if n <= 0 {
+		// More than CPUs: who waits for his turn behind a slow one needs none.
 		n = runtime.GOMAXPROCS(0)
+		n += min(2*n, 16)
 	}
 	w := &Writer{out: out, size: size, comp: o.Compression, jobs: make(chan job), last: make(chan struct{})}
 	close(w.last)
