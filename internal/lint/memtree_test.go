@@ -18,15 +18,6 @@ import (
 // A mem is a tree in memory.
 type mem map[string]tree.Entry
 
-// clone returns a copy that can be changed.
-func (m mem) clone() mem {
-	c := mem{}
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
-}
-
 // dir adds folders with their parents.
 func (m mem) dir(paths ...string) mem {
 	for _, p := range paths {

@@ -129,5 +129,3 @@ func (q *qmp) call(ctx context.Context, command string, args map[string]any) (js
 		return nil, fmt.Errorf("waiting for %s: %w", command, ctx.Err())
 	}
 }
-
-func (q *qmp) close() error { return q.conn.Close() }
