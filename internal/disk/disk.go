@@ -184,11 +184,22 @@ func (im *Image) rest(ctx context.Context, p Parts, r *Result) error {
 		}
 	}
 	esp := l.Find(plan.ESP)
-	err := fat.Write(&region{f: im.file, off: esp.Start}, esp.Size, fat.Options{
+	opts := fat.Options{
 		Label: esp.Label, VolumeID: esp.VolumeID, Time: im.opts.Time,
-		HiddenSectors: uint32(esp.Start / l.SectorSize), SectorSize: int(l.SectorSize)}, p.ESP)
+		HiddenSectors: uint32(esp.Start / l.SectorSize), SectorSize: int(l.SectorSize)}
+	if err := fat.Write(&region{f: im.file, off: esp.Start}, esp.Size, opts, p.ESP); err != nil {
+		return fmt.Errorf("writing the EFI system partition: %w", err)
+	}
+	used, err := fat.Used(esp.Size, opts, p.ESP)
 	if err != nil {
 		return fmt.Errorf("writing the EFI system partition: %w", err)
+	}
+	// Allocation tables and partition entries are mostly zeros that mean
+	// something, and so is the end of a core image.
+	r.Zero = append(r.Zero, ext4.Range{Off: esp.Start, Len: used}, ext4.Range{Len: l.Table().FirstUsable()},
+		ext4.Range{Off: l.Table().LastUsable(), Len: l.DiskSize - l.Table().LastUsable()})
+	if b := l.Find(plan.BIOSBoot); b != nil {
+		r.Zero = append(r.Zero, ext4.Range{Off: b.Start, Len: b.Size})
 	}
 	if err := l.Table().Write(im.file); err != nil {
 		return fmt.Errorf("writing the partition table: %w", full(im.file, 0, err))
