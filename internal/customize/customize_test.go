@@ -84,6 +84,11 @@ func TestAccounts(t *testing.T) {
 			map[string]string{"etc/passwd": "core:x:1500:1500:Core:/var/home/core:/bin/bash", "etc/shadow": "core:$6$h::0:99999:7:::"}},
 		{"a group of /usr/lib is copied for its member", fedoraView(), Options{Users: []User{{Name: "a", Groups: []string{"sudo"}}}},
 			map[string]string{"etc/group": "wheel:x:10:a", "etc/gshadow": "wheel:!::a", "etc/passwd": "a:x:1501:1501::/home/a:/bin/bash"}},
+		{"members are kept", debianView().file("etc/group", "root:x:0:\nadm:x:4:syslog,x\n"), Options{Users: []User{{Name: "a", GID: ptr(0), Groups: []string{"adm"}}}}, map[string]string{"etc/group": "adm:x:4:syslog,x,a"}},
+		{"an expiry is no change of the password", debianView().file("etc/shadow", "root:*:20000:0:99999:7:::\n"), Options{Day: 20100, Users: []User{{Name: "root", ExpireDate: ptr(9)}}}, map[string]string{"etc/shadow": "root:*:20000:0:99999:7::9:"}},
+		{"a password moves into shadow", debianView().file("etc/passwd", "root::0:0:root:/root:/bin/bash\n"), Options{Users: []User{{Name: "root", Password: "$6$x"}}}, map[string]string{"etc/passwd": "root:x:0:0:root:/root:/bin/bash"}},
+		{"a line that is there comes before that of /usr/lib", fedoraView().file("etc/passwd", "root:x:0:0::/root:/bin/sh\ncore:x:1700:1500::/var/home/other:/bin/sh\n"), Options{Users: []User{{Name: "core", Description: "C"}}},
+			map[string]string{"etc/passwd": "core:x:1700:1500:C:/var/home/other:/bin/sh"}},
 		{"no user groups", debianView().file("etc/login.defs", "USERGROUPS_ENAB no\n"), Options{Users: []User{{Name: "a"}}}, map[string]string{"etc/passwd": "a:x:1000:100::/home/a:/bin/sh"}},
 		{"NIS lines stay last words", debianView().file("etc/passwd", "root:x:0:0::/root:/bin/sh\n+::::::\n"), Options{Users: []User{{Name: "a"}}}, map[string]string{"etc/passwd": "a:x:1000:1000::/home/a:/bin/sh"}},
 	} {
@@ -139,6 +144,32 @@ func TestHomes(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestSkeletonOfLinks copies links as links, and what is linked hard as files.
+func TestSkeletonOfLinks(t *testing.T) {
+	v := debianView().without("etc/skel/.config/x").without("etc/skel/.config").link("etc/skel/.link", ".profile")
+	v.add(tree.Entry{Path: "etc/skel/.hard", Mode: 0o600, Link: "etc/skel/.profile", Content: tree.Text("umask 022\n")})
+	got, err := Apply(Options{Users: []User{{Name: "a"}}}, v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `-rw------- 1000:1000 var/home/a/.hard "umask 022\n"
+Lrwxrwxrwx 1000:1000 var/home/a/.link -> .profile
+-rw-r--r-- 1000:1000 var/home/a/.profile "umask 022\n"
+`
+	var homes []tree.Entry
+	for _, e := range got {
+		if strings.HasPrefix(e.Path, "var/home/a/") {
+			homes = append(homes, e)
+			if e.Mode.IsRegular() && e.Link != "" {
+				t.Errorf("%s is linked to %s", e.Path, e.Link)
+			}
+		}
+	}
+	if diff := cmp.Diff(want, lines(t, homes)); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -241,6 +272,7 @@ func TestRefusals(t *testing.T) {
 		{"file in usr", debianView(), Options{Files: []File{{Path: "/usr/x"}}}, "below /etc or /var"},
 		{"file that climbs", debianView(), Options{Files: []File{{Path: "/etc/../usr/x"}}}, "below /etc or /var"},
 		{"link out of etc", debianView().link("etc/out", "../usr"), Options{Files: []File{{Path: "/etc/out/x"}}}, `leads to "/usr/x"`},
+		{"absolute link out", debianView().link("etc/out", "/etc/../usr"), Options{Files: []File{{Path: "/etc/out/x"}}}, `leads to "/usr/x"`},
 		{"link far out", debianView().link("etc/out", "../../../../usr"), Options{Files: []File{{Path: "/etc/out/x"}}}, `leads to "/usr/x"`},
 		{"links in a circle", debianView().link("etc/a", "b").link("etc/b", "a"), Options{Files: []File{{Path: "/etc/a/x"}}}, "symbolic links"},
 		{"file on a folder", debianView(), Options{Files: []File{{Path: "/etc/skel"}}}, "is a folder"},
