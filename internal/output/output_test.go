@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/aitheros/aither-image/internal/atomicfile"
 	"github.com/aitheros/aither-image/internal/output"
 	"github.com/aitheros/aither-image/internal/output/qcow2"
@@ -187,76 +185,6 @@ func TestQEMUAgrees(t *testing.T) {
 			t.Error(out)
 		}
 		run(t, qemu, "compare", "-F", "raw", dst, src.Name())
-	}
-}
-
-func TestBmaptoolAgrees(t *testing.T) {
-	bmaptool := tooltest.Need(t, "bmaptool")
-	src, rs, all := disk(t)
-	dir := t.TempDir()
-	dst := filepath.Join(dir, "disk.raw")
-	zero := []output.Range{{Off: 45 * mib, Len: mib}, {Off: mib + 1, Len: 1}}
-	if _, err := (output.Raw{}).Write(context.Background(), dst, output.Source{R: src, Size: int64(len(all)), Data: rs, Zero: zero}, output.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	// A medium with old data: what the map leaves out stays as it was.
-	medium := filepath.Join(dir, "medium")
-	old := bytes.Repeat([]byte{0xaa}, len(all))
-	if err := os.WriteFile(medium, old, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	fi, err := os.Stat(medium)
-	if err != nil || !fi.Mode().IsRegular() {
-		t.Fatal(err)
-	}
-	if _, err := tool.Run(context.Background(), bmaptool, "copy", "--bmap", dst+".bmap", dst, medium); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(medium)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range append(rs, zero...) {
-		if !bytes.Equal(got[r.Off:r.End()], all[r.Off:r.End()]) {
-			t.Errorf("range %+v is not on the medium", r)
-		}
-	}
-	// One wrong byte of the image is found by its range's checksum.
-	b, err := os.ReadFile(dst)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b[20*mib] ^= 1
-	if err := os.WriteFile(dst, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tool.Run(context.Background(), bmaptool, "copy", "--bmap", dst+".bmap", dst, medium); err == nil || !strings.Contains(err.Error(), "checksum mismatch") {
-		t.Error(err)
-	}
-}
-
-func TestBmapNamesWhatMatters(t *testing.T) {
-	_, rs, all := disk(t)
-	dst := filepath.Join(t.TempDir(), "disk.raw")
-	src := output.Source{R: bytes.NewReader(all), Size: int64(len(all)), Data: rs, Zero: []output.Range{{Off: 20 * kib, Len: 4096}}}
-	if _, err := (output.Raw{}).Write(context.Background(), dst, src, output.Options{NoChecksum: true}); err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(dst + ".bmap")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for line := range strings.Lines(string(b)) {
-		if strings.Contains(line, "<Range") {
-			got = append(got, strings.Fields(strings.Split(line, ">")[1])[0])
-		}
-	}
-	if d := cmp.Diff([]string{"0-5", "768-4095", "4096-8191", "8192-9472", "15361", "17920"}, got); d != "" {
-		t.Error(d)
-	}
-	if _, err := os.Stat(dst + ".sha256"); !errors.Is(err, os.ErrNotExist) {
-		t.Error(err)
 	}
 }
 
