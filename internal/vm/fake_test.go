@@ -31,8 +31,12 @@ type stage struct {
 }
 
 func fakeQEMU(play string) int {
-	if play == "refuse" {
-		fmt.Fprintln(os.Stderr, "qemu: could not open disk image")
+	if said, ok := map[string]string{
+		"refuse":  "could not open disk image",
+		"locked":  `Failed to get "write" lock`,
+		"noslirp": "network backend 'user' is not compiled into this binary",
+	}[play]; ok {
+		fmt.Fprintln(os.Stderr, "qemu: "+said)
 		return 1
 	}
 	s := &stage{started: make(chan struct{}), quit: make(chan struct{})}

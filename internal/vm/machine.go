@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -178,7 +179,24 @@ func (m *Machine) explain(err error) error {
 		ended = m.waitErr
 	case <-time.After(200 * time.Millisecond): // an emulator that is just ending
 	}
-	return &tool.Error{Argv: m.Argv, Stderr: m.stderr.String(), Err: errors.Join(err, ended)}
+	said := m.stderr.String()
+	failed := &tool.Error{Argv: m.Argv, Stderr: said, Err: errors.Join(err, ended)}
+	for words, hint := range excuses {
+		if strings.Contains(said, words) {
+			return &UserError{Err: failed, Hint: hint}
+		}
+	}
+	return failed
+}
+
+// excuses are what to do about the emulator's commonest refusals.
+var excuses = map[string]string{
+	"network backend 'user' is not":    "this emulator was built without user networking (EL10): boot without network",
+	"Failed to get \"write\" lock":     "another machine keeps its changes in this disk: end it first",
+	"Cannot set up guest memory":       "give the machine less memory",
+	"cannot set up guest memory":       "give the machine less memory",
+	"No space left on device":          "free some space, or set TMPDIR to a folder with room",
+	"Could not set up host forwarding": "use another ssh port",
 }
 
 // Powerdown presses the guest's power button.

@@ -155,6 +155,16 @@ func TestEmulatorThatRefuses(t *testing.T) {
 	}
 }
 
+func TestRefusalsWithARemedy(t *testing.T) {
+	for play, hint := range map[string]string{"locked": "end it first", "noslirp": "boot without network"} {
+		_, err := Test(context.Background(), fake(t, play))
+		var user *UserError
+		if !errors.As(err, &user) || !strings.Contains(user.Hint, hint) {
+			t.Errorf("%s: %v", play, err)
+		}
+	}
+}
+
 func TestCancelEndsTheMachine(t *testing.T) {
 	for _, play := range []string{"hang", "mute"} {
 		o := fake(t, play)
