@@ -209,6 +209,40 @@ func TestCommitInPlace(t *testing.T) {
 	}
 }
 
+func TestMeasureLeavesTheName(t *testing.T) {
+	_, rs, all := disk(t)
+	dst := filepath.Join(t.TempDir(), "disk.raw")
+	f, err := atomicfile.Create(dst, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(all, 0); err != nil {
+		t.Fatal(err)
+	}
+	m, err := output.Measure(context.Background(), f, output.Source{Size: int64(len(all)), Data: rs}, output.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dst); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the name is taken before Commit: %v", err)
+	}
+	if _, err := f.ReadAt(make([]byte, 10), 0); err != nil {
+		t.Errorf("the file is closed before Commit: %v", err)
+	}
+	if res, err := m.Commit(); err != nil || res.SHA256 != sumOf(all) {
+		t.Errorf("%+v, %v", res, err)
+	}
+	checkFiles(t, filepath.Dir(dst), []string{dst, dst + ".bmap", dst + ".sha256"})
+	g, err := atomicfile.Create(dst, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	if _, err := output.Measure(context.Background(), g, output.Source{Size: 512, Patches: []output.Patch{{Data: []byte("x")}}}, output.Options{}); err == nil {
+		t.Error("a patch is taken")
+	}
+}
+
 // failing gives an error where the disk has its later data.
 type failing struct{ io.ReaderAt }
 

@@ -54,34 +54,54 @@ func copyRaw(ctx context.Context, f *atomicfile.File, src Source, o Options) (Re
 // name and writes the block map and the checksum beside it. src describes f
 // and may leave R nil; it must have no patches.
 func Commit(ctx context.Context, f *atomicfile.File, src Source, o Options) (Result, error) {
-	dst := f.Target()
+	m, err := Measure(ctx, f, src, o)
+	if err != nil {
+		return Result{}, err
+	}
+	return m.Commit()
+}
+
+// A Measured is a raw disk that is ready for its name.
+type Measured struct {
+	f      *atomicfile.File
+	beside sidecars
+	need   int64
+}
+
+// Measure reads the disk in f for its block map and checksum, as Commit does,
+// and leaves the name for later: others may read f in the meantime.
+func Measure(ctx context.Context, f *atomicfile.File, src Source, o Options) (*Measured, error) {
 	if len(src.Patches) > 0 {
-		return Result{}, errors.New("internal error: a disk cannot be patched where it lies")
+		return nil, errors.New("internal error: a disk cannot be patched where it lies")
 	}
 	src.R = f.File
 	src, err := src.check()
 	if err != nil {
-		return Result{}, fmt.Errorf("writing %s: %w", dst, err)
+		return nil, fmt.Errorf("writing %s: %w", f.Target(), err)
 	}
-	var beside sidecars
+	m := &Measured{f: f, need: sum(src.Data)}
 	g, ctx := errgroup.WithContext(ctx)
 	if !o.NoBmap {
 		g.Go(func() (err error) {
-			beside.bmap, err = blockMap(ctx, src, o.Workers)
+			m.beside.bmap, err = blockMap(ctx, src, o.Workers)
 			return err
 		})
 	}
 	if !o.NoChecksum {
 		g.Go(func() (err error) {
-			beside.sha256, err = checksum(ctx, src)
+			m.beside.sha256, err = checksum(ctx, src)
 			return err
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return Result{}, fmt.Errorf("reading %s back: %w", dst, err)
+		return nil, fmt.Errorf("reading %s back: %w", f.Target(), err)
 	}
-	return commit(f, beside, sum(src.Data))
+	return m, nil
 }
+
+// Commit puts the disk under its final name, and what was measured beside it.
+// Nobody may read the file through f any more.
+func (m *Measured) Commit() (Result, error) { return commit(m.f, m.beside, m.need) }
 
 // copyRanges copies data by the fastest way that both files know.
 func copyRanges(ctx context.Context, dst *os.File, src Source) error {
