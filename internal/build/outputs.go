@@ -54,11 +54,16 @@ func (o *Options) writeFormats(ctx context.Context, raw *atomicfile.File, d *Dis
 	opts := output.Options{Compression: compression(o.Plan.Output.Compress), Workers: o.Workers}
 	out := make([]Output, len(o.Types))
 	g, gctx := errgroup.WithContext(ctx)
+	var measured *output.Measured
 	rawAt := -1
 	for i, t := range o.Types {
 		f, _ := format(t)
 		if f == (output.Raw{}) {
 			rawAt = i
+			g.Go(func() (err error) {
+				measured, err = output.Measure(gctx, raw, src, opts)
+				return err
+			})
 			continue
 		}
 		g.Go(func() error {
@@ -73,7 +78,7 @@ func (o *Options) writeFormats(ctx context.Context, raw *atomicfile.File, d *Dis
 		return nil, err
 	}
 	if rawAt >= 0 {
-		r, err := output.Commit(ctx, raw, src, opts)
+		r, err := measured.Commit()
 		if err != nil {
 			return nil, err
 		}
