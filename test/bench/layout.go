@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strconv"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
@@ -16,6 +18,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/aitheros/aither-image/internal/atomicfile"
 	"github.com/aitheros/aither-image/internal/layer"
 	"github.com/aitheros/aither-image/internal/registry"
 )
@@ -26,10 +29,32 @@ type packing struct {
 	writer    func(io.Writer) (io.WriteCloser, error)
 }
 
-var (
-	packGzip = packing{v1.MediaTypeImageLayerGzip, func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil }}
-	packZstd = packing{v1.MediaTypeImageLayerZstd, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }}
-)
+var packings = map[string]packing{
+	"gzip": {v1.MediaTypeImageLayerGzip, func(w io.Writer) (io.WriteCloser, error) { return gzip.NewWriter(w), nil }},
+	"zstd": {v1.MediaTypeImageLayerZstd, func(w io.Writer) (io.WriteCloser, error) { return zstd.NewWriter(w) }},
+}
+
+// inflatedName is a file beside a recompressed layout that says how many bytes
+// its layers inflate to.
+const inflatedName = "inflated"
+
+// packLayout is the work of the child that recompresses the image. It is one of
+// its own because a program's peak memory counts that of its parent.
+func packLayout(ctx context.Context, c config) error {
+	p, ok := packings[c.packing]
+	if !ok {
+		return fmt.Errorf("unknown packing %q", c.packing)
+	}
+	im, err := layer.Open(c.layout, c.tag)
+	if err != nil {
+		return err
+	}
+	n, err := recompress(ctx, im, c.pack, p)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(filepath.Join(c.pack, inflatedName), strconv.AppendInt(nil, n, 10), 0o644)
+}
 
 // recompress writes im into a new layout with its layers packed differently,
 // and returns how many bytes they inflate to.

@@ -22,6 +22,8 @@ type config struct {
 	scratch string
 	runs    int
 	inflate string // set in the child that is the "inflate" peer
+	pack    string // set in the child that recompresses the image: FOLDER of the result
+	packing string
 }
 
 func main() {
@@ -32,6 +34,8 @@ func main() {
 	flag.StringVar(&c.scratch, "scratch", ".cache/bench", "a folder for everything that is written; emptied at the end")
 	flag.IntVar(&c.runs, "runs", 3, "runs of each step; the median counts")
 	flag.StringVar(&c.inflate, "inflate", "", "inflate and hash the layers of this layout and end")
+	flag.StringVar(&c.pack, "pack", "", "write the image with recompressed layers to this folder and end")
+	flag.StringVar(&c.packing, "packing", "gzip", "how -pack compresses: gzip or zstd")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	err := bench(ctx, c)
@@ -45,6 +49,9 @@ func main() {
 func bench(ctx context.Context, c config) (err error) {
 	if c.inflate != "" {
 		return inflateAll(ctx, c.inflate, runtime.GOMAXPROCS(0))
+	}
+	if c.pack != "" {
+		return packLayout(ctx, c)
 	}
 	if c.program, err = filepath.Abs(c.program); err != nil {
 		return err

@@ -20,7 +20,9 @@ type step struct {
 	name  string
 	ours  bool
 	needs []string // programs
-	root  bool
+	// speaks is a flag that the help of the first needed program has to show.
+	speaks string
+	root   bool
 	// prepare runs before each run and is not timed; clean after it.
 	prepare func() error
 	argv    [][]string
@@ -48,6 +50,13 @@ func measure(ctx context.Context, s step, runs int) result {
 	for _, n := range s.needs {
 		if _, err := tool.Look(n); err != nil {
 			r.skip = n + " is not installed"
+			return r
+		}
+	}
+	if s.speaks != "" {
+		help, err := tool.Run(ctx, s.needs[0], "--help")
+		if err != nil || !bytes.Contains(help, []byte(s.speaks)) {
+			r.skip = "this " + s.needs[0] + " has no " + s.speaks
 			return r
 		}
 	}

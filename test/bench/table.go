@@ -30,7 +30,7 @@ func printTable(w io.Writer, rs []result) {
 			fmt.Fprintf(w, "%s %-56s %9.2f %9.2f %9.0f %8s\n", mark, r.name, r.wall.Seconds(), r.user.Seconds(), mib(r.rss), ratio)
 		}
 	}
-	fmt.Fprintf(w, "\n* ours. ratio: against %q; below 1 is faster.\n\n", base)
+	fmt.Fprintf(w, "\n* ours. ratio: against %q; below 1 is faster. What is written is synced by all.\n\n", base)
 }
 
 // find returns the result of that name that has a number.
