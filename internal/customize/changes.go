@@ -44,13 +44,15 @@ func (c *changes) lookup(p string) (e tree.Entry, ok bool, err error) {
 	return e, true, nil
 }
 
-// read returns a file's text as it will be; ok is false where there is none.
+// read returns a file's text as it will be; ok is false where there is none, or
+// something else, as a link into the image.
 func (c *changes) read(p string) (text string, ok bool, err error) {
 	if e, ok := c.entries[p]; ok && e.Mode.IsRegular() {
 		b, err := tree.ReadAll(e.Content, maxFile)
 		return string(b), true, err
 	}
-	if _, ok, err := c.lookup(p); !ok || err != nil {
+	e, ok, err := c.lookup(p)
+	if err != nil || !ok || !e.Mode.IsRegular() {
 		return "", false, err
 	}
 	b, err := c.view.ReadFile(p)

@@ -36,7 +36,7 @@ func (c *changes) open(p string, fields int) (db *database, ok bool, err error) 
 	text, _, err = c.read("usr/lib/" + name)
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		if _, here := db.rows[nameOf(line)]; !here && isRow(line) && strings.Count(line, ":") >= fields-1 {
+		if isRow(line) && strings.Count(line, ":") >= fields-1 {
 			db.distant[nameOf(line)] = line
 		}
 	}
