@@ -102,10 +102,7 @@ func TestEveryOsbuildKeyIsAnswered(t *testing.T) {
 // osbuildKeys are the keys of osbuild's Customizations.
 func osbuildKeys(t *testing.T) []string {
 	t.Helper()
-	var keys []string
-	for _, f := range jsonNames[osbuild.Customizations]() {
-		keys = append(keys, f)
-	}
+	keys := jsonNames[osbuild.Customizations]()
 	for _, f := range jsonNames[osbuild.InstallerCustomization]() {
 		keys = append(keys, "installer."+f)
 	}

@@ -62,7 +62,6 @@ func asked(s blueprint.Size) plan.Size { return plan.Size{Bytes: int64(s)} }
 
 // keyParts is everything of the options that decides about a byte.
 func (d DiskOptions) keyParts() any {
-	d.Lint, d.Workers = nil, 0
 	return struct {
 		Version int
 		Plan    plan.Options

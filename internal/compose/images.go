@@ -23,7 +23,6 @@ type fromScan struct {
 	given  map[string]string
 	stages []string
 	usesOn bool
-	words  []string
 }
 
 // imagesOf returns the names of images that the Containerfile takes from

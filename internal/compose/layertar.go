@@ -23,7 +23,7 @@ func normalise(h *tar.Header, epoch time.Time) error {
 	}
 	switch h.Typeflag {
 	case tar.TypeReg, tar.TypeDir, tar.TypeSymlink, tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-	case tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse: //nolint:staticcheck // old archives have TypeRegA
+	case 0, tar.TypeCont, tar.TypeGNUSparse: // old archives have 0 for a regular file
 		h.Typeflag = tar.TypeReg
 	case tar.TypeLink:
 		if h.Linkname, err = cleanName(h.Linkname); err != nil {
@@ -48,7 +48,8 @@ func normalise(h *tar.Header, epoch time.Time) error {
 		h.ModTime = epoch
 	}
 	h.PAXRecords = keepXattrs(h.PAXRecords)
-	h.Xattrs = nil //nolint:staticcheck // the reader fills it beside PAXRecords
+	//lint:ignore SA1019 the reader fills it beside PAXRecords, and the writer would refuse both
+	h.Xattrs = nil
 	h.Format = tar.FormatPAX
 	return nil
 }

@@ -3,7 +3,6 @@ package debian
 import (
 	"context"
 	"crypto/sha256"
-	"fmt"
 	"io"
 	"os"
 	"testing"
@@ -40,5 +39,5 @@ func TestRealArchive(t *testing.T) {
 	if len(res.Packages) < 50 || res.Date.IsZero() {
 		t.Errorf("bootstrap of %d packages dated %s", len(res.Packages), res.Date)
 	}
-	t.Log(fmt.Sprintf("%d packages of %s in %s, sha256 %x", len(res.Packages), res.Date, time.Since(start), h.Sum(nil)))
+	t.Logf("%d packages of %s in %s, sha256 %x", len(res.Packages), res.Date, time.Since(start), h.Sum(nil))
 }

@@ -81,8 +81,6 @@ type FileHeader struct {
 	Xattrs   Xattrs
 }
 
-const typeFileHeader = "(uuuusa(ayay))"
-
 // Encode serialises the header. It is part of no file, only of the checksum.
 func (h FileHeader) Encode() []byte { return h.append(nil) }
 

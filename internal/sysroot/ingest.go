@@ -38,7 +38,6 @@ type ingest struct {
 	// policy is the labeller that the layers are guessed to end up with. It
 	// only saves reading content back: labels are checked once the tree is known.
 	policy atomic.Pointer[selinux.Policy]
-	inBase atomic.Int64
 	report *meter
 }
 

@@ -103,20 +103,6 @@ func (d *dir) lookup(path string) *node {
 	return n
 }
 
-// clone copies the folders below d; files are shared.
-func (d *dir) clone() *dir {
-	c := &dir{children: make(map[string]*node, len(d.children))}
-	c.setAttrs(d)
-	for name, n := range d.children {
-		if n.dir != nil {
-			c.children[name] = &node{dir: n.dir.clone()}
-		} else {
-			c.children[name] = &node{file: n.file}
-		}
-	}
-	return c
-}
-
 func withLabel(x map[string][]byte, label string) map[string][]byte {
 	if label == "" {
 		return x

@@ -1,7 +1,6 @@
 package ext4
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -241,11 +240,6 @@ func readAll(r io.ReaderAt, checks sumChecks) error {
 	}
 	return nil
 }
-
-// image is the start of a file system as bytes.
-type image []byte
-
-func (b image) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(b).ReadAt(p, off) }
 
 // compact is a file system as a list of its written blocks, for the fuzzer.
 func (m *memDevice) compact() (keys []int64, data []byte) {
