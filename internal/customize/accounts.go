@@ -14,6 +14,8 @@ type accountFiles struct {
 	defaults
 	passwd, group, shadow, gshadow, subuid, subgid *database
 	day                                            int
+	// sudoers are the groups that may become root by a rule of sudo's.
+	sudoers map[string]bool
 }
 
 // accounts makes groups and then users, as groupadd and useradd would.
@@ -49,6 +51,9 @@ func (c *changes) openAccounts() (*accountFiles, error) {
 	f := &accountFiles{}
 	var err error
 	if f.defaults, err = c.defaults(); err != nil {
+		return nil, err
+	}
+	if f.sudoers, err = c.sudoersRules(); err != nil {
 		return nil, err
 	}
 	for _, file := range []struct {
@@ -128,9 +133,11 @@ func (c *changes) user(f *accountFiles, u User, o Options) error {
 	}
 	f.passwd.set(row)
 	f.password(u, isNew)
-	for _, g := range u.Groups {
-		if err := f.join(u.Name, g); err != nil {
-			return err
+	for _, asked := range u.Groups {
+		for _, g := range f.joins(asked) {
+			if err := f.join(u.Name, g); err != nil {
+				return err
+			}
 		}
 	}
 	uid, err := strconv.Atoi(row[2])
@@ -277,16 +284,43 @@ func (f *accountFiles) password(u User, isNew bool) {
 // administrators are the groups whose members may become root, by distribution.
 var administrators = []string{"wheel", "sudo"}
 
+// joins are the groups that a user enters who asks for one. Images name their
+// administrators differently, and some have both groups but a rule for one: of
+// "wheel" and "sudo" the one that is missing or without a rule brings the other.
+func (f *accountFiles) joins(name string) []string {
+	if !slices.Contains(administrators, name) {
+		return []string{name}
+	}
+	var all []string
+	for _, g := range administrators {
+		if f.group.row(g) != nil && (g == name || f.sudoers[g] && !f.sudoers[name] || f.group.row(name) == nil) {
+			all = append(all, g)
+		}
+	}
+	if all == nil {
+		return []string{name}
+	}
+	return all
+}
+
+// sudoersRules are the groups that have a rule in /etc/sudoers.
+func (c *changes) sudoersRules() (map[string]bool, error) {
+	text, _, err := c.read("etc/sudoers")
+	if err != nil {
+		return nil, err
+	}
+	rules := map[string]bool{}
+	for line := range strings.Lines(text) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[0], "%") {
+			rules[fields[0][1:]] = true
+		}
+	}
+	return rules, nil
+}
+
 // join makes a user a member of a group.
 func (f *accountFiles) join(user, name string) error {
 	row := f.group.row(name)
-	if row == nil && slices.Contains(administrators, name) {
-		for _, other := range administrators {
-			if f.group.row(other) != nil {
-				row = f.group.row(other)
-			}
-		}
-	}
 	if row == nil {
 		return fmt.Errorf("the image has no group %q\nhint: add it as [[customizations.group]], or install the package that brings it", name)
 	}

@@ -50,8 +50,8 @@ type User struct {
 	Home string
 	// Shell is absolute; empty is the image's default.
 	Shell string
-	// Groups are further groups by name. Of "wheel" and "sudo" the one that the
-	// image has stands for both.
+	// Groups are further groups by name. Of "wheel" and "sudo" the one that is
+	// missing in the image, or that sudo has no rule for, brings the other.
 	Groups []string
 	UID    *int
 	// GID is the number of the primary group; nil is a group of the user's own name.

@@ -90,6 +90,12 @@ func TestAccounts(t *testing.T) {
 		{"a line that is there comes before that of /usr/lib", fedoraView().file("etc/passwd", "root:x:0:0::/root:/bin/sh\ncore:x:1700:1500::/var/home/other:/bin/sh\n"), Options{Users: []User{{Name: "core", Description: "C"}}},
 			map[string]string{"etc/passwd": "core:x:1700:1500:C:/var/home/other:/bin/sh"}},
 		{"subordinate numbers are for new users", debianView().file("etc/passwd", "root:x:0:0::/root:/bin/sh\nx:x:1000:1000::/home/x:/bin/sh\n"), Options{Users: []User{{Name: "x", Description: "X"}}}, map[string]string{"etc/subuid": ""}},
+		{"both administrators, a rule for the other", debianView().file("etc/group", "root:x:0:\nwheel:x:10:\nsudo:x:27:\n").file("etc/sudoers", "# %wheel ALL\nroot ALL=(ALL:ALL) ALL\n%sudo\tALL=(ALL:ALL) ALL\n"), Options{Users: []User{{Name: "a", GID: ptr(0), Groups: []string{"wheel"}}}},
+			map[string]string{"etc/group": "sudo:x:27:a"}},
+		{"both administrators, a rule for this one", debianView().file("etc/group", "root:x:0:\nwheel:x:10:\nsudo:x:27:\n").file("etc/sudoers", "%wheel ALL=(ALL) ALL\n"), Options{Users: []User{{Name: "a", GID: ptr(0), Groups: []string{"wheel"}}}},
+			map[string]string{"etc/group": "sudo:x:27:"}},
+		{"both administrators, no rule", debianView().file("etc/group", "root:x:0:\nsudo:x:27:\nwheel:x:10:\n"), Options{Users: []User{{Name: "a", GID: ptr(0), Groups: []string{"sudo"}}}},
+			map[string]string{"etc/group": "wheel:x:10:"}},
 		{"no user groups", debianView().file("etc/login.defs", "USERGROUPS_ENAB no\n"), Options{Users: []User{{Name: "a"}}}, map[string]string{"etc/passwd": "a:x:1000:100::/home/a:/bin/sh"}},
 		{"NIS lines stay last words", debianView().file("etc/passwd", "root:x:0:0::/root:/bin/sh\n+::::::\n"), Options{Users: []User{{Name: "a"}}}, map[string]string{"etc/passwd": "a:x:1000:1000::/home/a:/bin/sh"}},
 	} {
