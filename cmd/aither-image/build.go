@@ -28,10 +28,10 @@ type buildFlags struct {
 	certs    string
 }
 
-func (f *buildFlags) register(s *pflag.FlagSet, cache string) {
+func (f *buildFlags) register(s *pflag.FlagSet) {
 	f.planFlags.register(s)
 	s.StringVar(&f.output, "output", "build", "the `FOLDER` of the outputs")
-	s.StringVar(&f.cache, "cache", cache, "the `FOLDER` of what makes the next build faster")
+	s.StringVar(&f.cache, "cache", "", "the `FOLDER` of what makes the next build faster; where it is not given, aither-image in XDG_CACHE_HOME or ~/.cache")
 	s.StringSliceVar(&f.skip, "skip-lint", nil, "names of lints not to run; repeatable, commas too")
 	s.BoolVar(&f.noCache, "no-cache", false, "build everything anew")
 	s.BoolVar(&f.refresh, "refresh", false, "ask package archives and registries for what is new")
@@ -49,8 +49,10 @@ func (p *program) buildCommand() *cobra.Command {
 		Long: `build composes the container image of a blueprint, or takes an existing one with
 --image, and writes the disks asked for below the output folder:
 
-  image/disk.raw, qcow2/disk.qcow2, each with .sha256, the raw one with .bmap;
-  build.json: inputs by digest, sizes, timings
+    image/disk.raw     with .bmap and .sha256
+    qcow2/disk.qcow2   with .sha256
+    oci                the container image, as an OCI layout
+    build.json         inputs by digest, sizes, timings
 
 It needs no root. Files appear under their names when they are complete. Where
 nothing has changed since the last build nothing is written.`,
@@ -60,7 +62,7 @@ nothing has changed since the last build nothing is written.`,
 		Args: atMostOne("blueprint"),
 		RunE: func(c *cobra.Command, args []string) error { return p.build(c.Context(), &f, args) },
 	}
-	f.register(c.Flags(), p.cacheDir())
+	f.register(c.Flags())
 	return c
 }
 
@@ -72,6 +74,9 @@ func (p *program) build(ctx context.Context, f *buildFlags, args []string) error
 	epoch, err := p.sourceDateEpoch()
 	if err != nil {
 		return err
+	}
+	if f.cache == "" {
+		f.cache = p.cacheDir()
 	}
 	ctx, end, err := p.story(ctx)
 	if err != nil {
