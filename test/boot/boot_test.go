@@ -25,6 +25,9 @@ type scene struct {
 	firmware vm.Firmware
 	grow     int64 // bytes that the medium is bigger than the image
 	want     []string
+	args     []string      // more arguments for the emulator
+	resets   int           // that the guest may make; 0 is the usual number
+	timeout  time.Duration // of an attempt; 0 is the usual one
 }
 
 // wanted are the checks that every image's unit must have made; it may make more.
@@ -71,8 +74,14 @@ func need(t *testing.T, vars ...string) {
 	t.Skipf("boots an image: set %s=1 (make boots)", strings.Join(vars, "=1 or "))
 }
 
-// play boots the scene and makes every line of its check unit a test.
+// play boots the scene, whose own check unit must make all that is wanted.
 func play(t *testing.T, s scene) {
+	s.want = slices.Concat(wanted, s.want)
+	run(t, s)
+}
+
+// run boots the scene and makes every line of the check port a test.
+func run(t *testing.T, s scene) {
 	dir := images(t)
 	disk := filepath.Join(dir, s.disk)
 	before, err := os.Stat(disk)
@@ -86,6 +95,7 @@ func play(t *testing.T, s scene) {
 	o := vm.Options{
 		Disk: vm.Disk{Path: disk, Format: s.format}, Firmware: s.firmware, Arch: "x86_64", Network: vm.Restricted,
 		SerialLog: filepath.Join(evidence, "console.log"), Screenshot: filepath.Join(evidence, "screen.png"),
+		Args: s.args, MaxResets: s.resets, Timeout: s.timeout,
 		Now: time.Now, Log: func(line string) { t.Log(line) },
 	}
 	if s.grow > 0 {
@@ -112,7 +122,7 @@ func judge(t *testing.T, s scene, v *vm.Verdict) {
 			}
 		})
 	}
-	for _, name := range slices.Concat(wanted, s.want) {
+	for _, name := range s.want {
 		if v.Pass && !made[name] {
 			t.Errorf("the guest did not check %s", name)
 		}
