@@ -66,11 +66,11 @@ func (w *Writer) finish(ctx context.Context, s tree.Stream, size func(Usage) int
 
 // A finisher holds what Finish's steps hand to each other.
 type finisher struct {
-	w      *Writer
-	c      *collector
-	seed   uint32
-	images []treeImage // of each node: what its i_block and i_blocks are
-	used   blockMap
+	w    *Writer
+	c    *collector
+	seed uint32
+	deep map[int32]deepTree // of nodes whose extents do not fit into the inode
+	used blockMap
 
 	data    uint64 // blocks of the tree, without journal and resize inode
 	geo     geometry
@@ -83,10 +83,10 @@ type finisher struct {
 	zero    []Range // written as zeros
 }
 
-type treeImage struct {
-	root    [60]byte
-	blocks  uint64
-	fileACL uint64
+// A deepTree is the i_block of a file and the number of its extent blocks.
+type deepTree struct {
+	root   [60]byte
+	blocks uint64
 }
 
 // complete adds lost+found and the links of directories.
@@ -135,7 +135,7 @@ func (f *finisher) placeDirs() error {
 	}
 	for i := range c.nodes {
 		n := &c.nodes[i]
-		if len(n.link) < len(treeImage{}.root) {
+		if len(n.link) < len(deepTree{}.root) {
 			continue
 		}
 		b := make([]byte, blockSize)
@@ -171,11 +171,11 @@ func (f *finisher) placeXattrs() error {
 	return nil
 }
 
-// placeTrees makes the i_block of every inode and writes the extent blocks that
-// do not fit there.
+// placeTrees writes the extent blocks of files whose extents do not fit into
+// the inode, and marks the blocks of all.
 func (f *finisher) placeTrees() error {
 	c := f.c
-	f.images = make([]treeImage, len(c.nodes))
+	f.deep = map[int32]deepTree{}
 	place := func(b []byte) (uint64, error) {
 		at, err := c.tail.next()
 		if err == nil {
@@ -184,29 +184,20 @@ func (f *finisher) placeTrees() error {
 		return at, errors.Join(err, f.used.mark(at, 1))
 	}
 	for i := range c.nodes {
-		n, img := &c.nodes[i], &f.images[i]
-		for _, e := range n.ext {
-			img.blocks += uint64(e.len)
+		ext := c.nodes[i].ext
+		for _, e := range ext {
 			if err := f.used.mark(e.phys, uint64(e.len)); err != nil {
 				return err
 			}
 		}
-		switch {
-		case n.flags&flagExtents != 0:
-			root, blocks, err := encodeExtents(n.ext, inodeSeed(f.seed, inodeNumber(int32(i)), 0), place)
-			if err != nil {
-				return err
-			}
-			img.root, img.blocks = root, img.blocks+blocks
-		case n.link != "":
-			copy(img.root[:], n.link)
-		default:
-			img.root = deviceRoot(n.rdev[0], n.rdev[1])
+		if countExtents(ext) <= rootExtents {
+			continue
 		}
-		if n.xattrs != noXattrs && c.xattrs.sets[n.xattrs].block >= 0 {
-			img.fileACL = c.xattrs.blocks[c.xattrs.sets[n.xattrs].block].take()
-			img.blocks++
+		root, blocks, err := encodeExtents(ext, inodeSeed(f.seed, inodeNumber(int32(i)), 0), place)
+		if err != nil {
+			return err
 		}
+		f.deep[int32(i)] = deepTree{root, blocks}
 	}
 	return nil
 }

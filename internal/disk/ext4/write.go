@@ -110,6 +110,8 @@ func (f *finisher) writeInodes() error {
 	return nil
 }
 
+// encodeInode writes one inode; it must be called in the order of inodes, in
+// which attribute blocks are given out.
 func (f *finisher) encodeInode(b []byte, ino uint32) {
 	if ino < firstIno && ino != rootIno {
 		if f.head[ino].mode != 0 {
@@ -117,19 +119,44 @@ func (f *finisher) encodeInode(b []byte, ino uint32) {
 		}
 		return
 	}
-	i := rootNode
+	i := int32(rootNode)
 	if ino != rootIno {
-		i = int(ino - firstIno + 1)
+		i = int32(ino - firstIno + 1)
 	}
-	n, t := &f.c.nodes[i], &f.images[i]
+	n := &f.c.nodes[i]
 	img := inodeImage{
 		mode: n.mode, flags: n.flags, uid: n.uid, gid: n.gid, links: n.links, size: n.size,
-		blocks: t.blocks, mtime: n.mtime, born: newStamp(f.w.opt.Time), root: t.root, fileACL: t.fileACL,
+		mtime: n.mtime, born: newStamp(f.w.opt.Time),
 	}
+	img.root, img.blocks = f.root(i, n)
 	if n.xattrs != noXattrs {
-		img.xattrBody = f.c.xattrs.sets[n.xattrs].body
+		set := &f.c.xattrs.sets[n.xattrs]
+		img.xattrBody = set.body
+		if set.block >= 0 {
+			img.fileACL = f.c.xattrs.blocks[set.block].take()
+			img.blocks++
+		}
 	}
 	img.encode(b, ino, f.seed)
+}
+
+// root returns a node's i_block, and how many blocks its content takes.
+func (f *finisher) root(i int32, n *node) (root [60]byte, blocks uint64) {
+	switch {
+	case n.flags&flagExtents != 0:
+		deep, ok := f.deep[i]
+		if root, blocks = deep.root, deep.blocks; !ok {
+			root, _, _ = encodeExtents(n.ext, 0, nil) // nothing to place
+		}
+		for _, e := range n.ext {
+			blocks += uint64(e.len)
+		}
+	case n.link != "":
+		copy(root[:], n.link)
+	default:
+		root = deviceRoot(n.rdev[0], n.rdev[1])
+	}
+	return root, blocks
 }
 
 // writeGroups writes the bitmaps that are not as the kernel would make them
