@@ -55,7 +55,7 @@ type Base struct {
 	// Debian is the package list of a Debian base.
 	Debian *Debian `toml:"debian,omitempty" json:"debian,omitempty"`
 	// Shape is how the layers of a base that we build ourselves are cut:
-	// ShapePlain (the default) or ShapeEncapsulated.
+	// ShapePlain, the default. ShapeEncapsulated is refused by name.
 	Shape string `toml:"shape,omitempty" json:"shape,omitempty"`
 }
 

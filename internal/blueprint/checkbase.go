@@ -82,13 +82,23 @@ func (c *checker) base(b Base) {
 			c.keyf(key("base", name), "conflict", "it belongs to base.containerfile", "base.%s means nothing for this base", name)
 		}
 	}
-	c.oneOf(b.Shape, key("base", "shape"), ShapePlain, ShapeEncapsulated)
+	c.shape(b.Shape, key("base", "shape"))
 	if b.Shape != "" && b.Containerfile == "" && b.Debian == nil && len(kinds) > 0 {
 		c.keyf(key("base", "shape"), "conflict", "leave it out: an image that is there has its shape", "base.shape is for bases that are built here")
 	}
 	if b.Debian != nil {
 		c.debian(*b.Debian)
 	}
+}
+
+// shape refuses the shape that the tools of Fedora's bases make: layers of
+// another shape than the build's own come as an image.
+func (c *checker) shape(shape string, w place) {
+	if shape == ShapeEncapsulated {
+		c.errorf(w, "unsupported", "build the image with base/debian-encapsulated and name it as base.layout", "encapsulated bases are not made here")
+		return
+	}
+	c.oneOf(shape, w, ShapePlain)
 }
 
 // badBase reports whether a base was tried with a value of a wrong type.

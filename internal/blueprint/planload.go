@@ -120,7 +120,7 @@ func (c *checker) planBase(b PlanBase) {
 		c.debian(*b.Debian)
 	}
 	c.args(b.Args, w.to("args"))
-	c.oneOf(b.Shape, w.to("shape"), ShapePlain, ShapeEncapsulated)
+	c.shape(b.Shape, w.to("shape"))
 }
 
 func (c *checker) step(s Step, w place) {
