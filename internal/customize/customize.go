@@ -25,6 +25,8 @@ type Options struct {
 	Keyboard    string
 	Directories []Directory
 	Files       []File
+	// Mask are systemd units that must not start.
+	Mask []string
 	// Day is the day of password changes, in days since 1970-01-01, as
 	// SOURCE_DATE_EPOCH tells it; 0 leaves the field empty.
 	Day int
@@ -112,7 +114,7 @@ func Apply(o Options, v View) ([]tree.Entry, error) {
 			return nil, err
 		}
 	}
-	for _, step := range []func(Options) error{c.hostname, c.timezone, c.locale, c.keyboard, c.timeServers} {
+	for _, step := range []func(Options) error{c.hostname, c.timezone, c.locale, c.keyboard, c.timeServers, c.mask} {
 		if err := step(o); err != nil {
 			return nil, err
 		}

@@ -203,6 +203,7 @@ func TestSystem(t *testing.T) {
 			"-rw-r--r-- 0:0 etc/default/keyboard \"XKBMODEL=\\\"pc105\\\"\\nXKBLAYOUT=\\\"de\\\"\\nXKBVARIANT=\\\"nodeadkeys\\\"\\nKEYMAP=de-nodeadkeys\\n\"\n"},
 		{"keyboard elsewhere", debianView().without("etc/default/keyboard").file("etc/vconsole.conf", "FONT=x\nKEYMAP=us\n"), Options{Keyboard: "de"},
 			"-rw-r--r-- 0:0 etc/vconsole.conf \"FONT=x\\nKEYMAP=de\\n\"\n"},
+		{"masked units", debianView().file("etc/systemd/system/x", ""), Options{Mask: []string{"a.service"}}, "Lrwxrwxrwx 0:0 etc/systemd/system/a.service -> /dev/null\n"},
 		{"time servers for chrony", debianView(), Options{NTPServers: []string{"a.example", "b.example"}},
 			"-rw-r--r-- 0:0 etc/chrony/chrony.conf \"# head\\nserver a.example iburst\\nserver b.example iburst\\nsourcedir /run/chrony-dhcp\\ndriftfile /var/lib/chrony/chrony.drift\\n\"\n"},
 		{"time servers for timesyncd", debianView().without("etc/chrony/chrony.conf").file("usr/lib/systemd/systemd-timesyncd", ""), Options{NTPServers: []string{"a.example"}},

@@ -103,6 +103,17 @@ func (c *changes) keyboard(o Options) error {
 	return nil
 }
 
+// mask links units to nothing, as systemctl mask does.
+func (c *changes) mask(o Options) error {
+	for _, unit := range o.Mask {
+		e := tree.Entry{Path: "etc/systemd/system/" + unit, Mode: fs.ModeSymlink | 0o777, Link: "/dev/null"}
+		if err := c.put(e); err != nil {
+			return fmt.Errorf("masking the unit %q: %w", unit, err)
+		}
+	}
+	return nil
+}
+
 // chronyFiles is where distributions keep chrony's configuration.
 var chronyFiles = []string{"etc/chrony.conf", "etc/chrony/chrony.conf"}
 
