@@ -370,9 +370,10 @@ func TestTimesAreKeptInRange(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	for _, s := range shapes[:3] {
-		m := make(memory, s.size)
-		if err := fat.Write(m, s.size, s.opts, stream(sample()[:15]...)); err != nil {
+	es := []tree.Entry{dir("."), dir("EFI"), dir("EFI/BOOT"), file("EFI/BOOT/BOOTX64.EFI", "shim"), file("EFI/long name.txt", "l")}
+	for _, size := range []int64{48 * kib, 17 * mib, 33 * mib} { // one of each kind
+		m := make(memory, size)
+		if err := fat.Write(m, size, fat.Options{Label: "X", Time: when}, stream(es...)); err != nil {
 			f.Fatal(err)
 		}
 		f.Add([]byte(m[:min(len(bytes.TrimRight(m, "\x00"))+kib, 600*kib)]))
