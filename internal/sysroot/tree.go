@@ -22,8 +22,6 @@ type Tree struct {
 	base   *base // nil for a plain image
 	root   *dir  // the merged tree
 	policy *selinux.Policy
-	// rebased: the tree is not the base commit's own, so it was labelled anew.
-	rebased bool
 	workers int
 }
 
@@ -77,7 +75,6 @@ func (t *Tree) merge() error {
 		if t.kinds[i] != derived {
 			continue
 		}
-		t.rebased = true
 		if t.root == nil {
 			t.root = newDir()
 			t.root.setAttrs(l.root)
@@ -217,9 +214,10 @@ func parseKeyFile(b []byte) map[string]map[string]string {
 }
 
 // label is the raw security.selinux value for a path of the tree, "" for
-// none; own is what the layer brought, which stays where there is no policy.
+// none; own is what the layer brought, which stays where there is no policy. A
+// base commit without derived layers is labelled anew too, as ostree-ext does.
 func (t *Tree) label(path string, mode modeBits, own string) string {
-	if t.policy == nil || (t.base != nil && !t.rebased) {
+	if t.policy == nil {
 		return own
 	}
 	return t.policyLabel("/"+path, mode)
