@@ -15,13 +15,13 @@ import (
 
 // A Tree is what the layers of an image add up to, with its content in a Store.
 type Tree struct {
-	Image  *layer.Image
-	store  Store
-	layers []*layerTree
-	kinds  []layerKind
-	base   *base // nil for a plain image
-	root   *dir  // the merged tree
-	policy *selinux.Policy
+	Image   *layer.Image
+	store   Store
+	layers  []*layerTree
+	kinds   []layerKind
+	base    *base // nil for a plain image
+	root    *dir  // the merged tree
+	policy  *selinux.Policy
 	workers int
 }
 
