@@ -51,8 +51,11 @@ func (s *store) containerfile(ctx context.Context) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("exporting %s: %w", st.Name, err)
 	}
-	if below == nil {
-		rec.Parent, rec.ParentKey = "", ""
+	// A last stage that is FROM scratch has nothing of the record below in its
+	// layers, but it is a record for that one alone all the same.
+	rec.Parent, rec.ParentKey = "", ""
+	if below != nil {
+		rec.Parent, rec.ParentKey = below.id(), below.Key
 	}
 	// The next step finds the image as it stands here, without unpacking it again.
 	return rec, s.AddNames(img.ID, []string{imageName(rec)})
