@@ -100,3 +100,18 @@ func (x *extentReader) at(off int64) (n, phys int64) {
 	}
 	return start + int64(e.len)<<x.bits - off, int64(e.phys)<<x.bits + off - start
 }
+
+// An Extent is a run of a content's bytes: Len of them from At on lie at Off of
+// the file system's device. What lies between extents is zeros.
+type Extent struct{ At, Off, Len int64 }
+
+// Extents tell where the content lies, ascending; ok is false once it is given back.
+func (d *Data) Extents() (es []Extent, ok bool) {
+	if d.state == discarded {
+		return nil, false
+	}
+	for _, e := range d.ext {
+		es = append(es, Extent{At: int64(e.logical) << blockBits, Off: int64(e.phys) << blockBits, Len: int64(e.len) << blockBits})
+	}
+	return es, true
+}

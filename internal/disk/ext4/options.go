@@ -51,7 +51,9 @@ type Options struct {
 	JournalSize int64
 	// GrowTo is the size in bytes up to which resizing stays simple; 0 means
 	// 8 TiB, the most that mke2fs provides for. For 8 TiB, 4 MiB are kept free
-	// in each of the few groups that hold a copy of the superblock.
+	// in each of the few groups that hold a copy of the superblock. Below
+	// 1 GiB, where the journal is small, less room is kept (Linux must be able
+	// to grow the file system while it is mounted): 4 TiB, below 128 MiB 1 TiB.
 	GrowTo int64
 	// ReservedPercent of the blocks are for root alone; 0 means 5 as in
 	// mke2fs, a negative number none.

@@ -26,6 +26,9 @@ func (f *finisher) choose(size func(Usage) int64) error {
 	}
 	f.geo.journal = f.journalFor(blocks, next)
 	f.placeJournal(next)
+	// Linux grows a mounted file system with room in one transaction, of at
+	// most a quarter of the journal, for all reserved descriptor blocks.
+	f.geo.reserved = min(f.geo.reserved, f.geo.journal/8)
 	if f.geo.reserved == 0 {
 		f.dind = 0
 	}

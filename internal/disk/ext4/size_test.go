@@ -292,6 +292,43 @@ func TestDeepIndex(t *testing.T) {
 	}
 }
 
+// TestEqualHashesAcrossLeaves has a directory of names that hash to the same
+// values in pairs, so that some pairs are torn between two leaves.
+func TestEqualHashesAcrossLeaves(t *testing.T) {
+	d, o := newDevice(t), testOptions()
+	w, err := NewWriter(d, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBuilder()
+	b.dir("pairs")
+	seen := map[uint32]string{}
+	for i := 0; len(b.entries) < 45; i++ {
+		name := fmt.Sprintf("%s%d", strings.Repeat("p", 178), i)
+		major, _ := nameHash([]byte(name), w.hashSeed())
+		if other, ok := seen[major]; ok {
+			b.add(tree.Entry{Path: "pairs/" + name, Mode: 0o644})
+			b.add(tree.Entry{Path: "pairs/" + other, Mode: 0o644})
+		}
+		seen[major] = name
+	}
+	finish(t, w, b.stream(), 64<<20)
+	fsck(t, d.Name())
+	out := debugfs(t, d.Name(), "htree_dump /pairs")
+	if n := strings.Count(out, "Entry #"); n < 3 {
+		t.Errorf("only %d leaves", n)
+	}
+	odd := 0
+	for line := range strings.Lines(out) {
+		if _, hash, ok := strings.Cut(line, "Hash 0x"); ok && strings.HasPrefix(line, "Entry #") && strings.ContainsAny(hash[7:8], "13579bdf") {
+			odd++
+		}
+	}
+	if odd == 0 {
+		t.Errorf("no leaf continues the hash of the last:\n%.2000s", out)
+	}
+}
+
 // TestNameHash compares hashes with those of debugfs.
 func TestNameHash(t *testing.T) {
 	d := newDevice(t)
