@@ -137,11 +137,12 @@ func TestOtherImages(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, got)
 		}
 	}
-	o.Base.Containerfile = &Containerfile{Name: "base", FS: fstest.MapFS{"Containerfile": {Data: []byte("FROM scratch\nCOPY x /etc/x\n")}, "x": {Data: []byte("x")}}}
+	o.Base.Containerfile = &Containerfile{Name: "base", FS: fstest.MapFS{"Containerfile": {Data: []byte("FROM scratch\nCOPY busybox /bin/busybox\nCOPY x /etc/x\nCOPY x /etc/y\nRUN [\"/bin/busybox\", \"rm\", \"/etc/y\"]\n")},
+		"x": {Data: []byte("x")}, "busybox": {Data: staticBusybox(t), Mode: 0o755}}}
 	o.Steps = nil
 	build(t, o)
-	if got := strings.Join(lines(t, o.Dst)[0], "\n"); !strings.Contains(got, "etc/x x") {
-		t.Errorf("from scratch: %s", got)
+	if got := strings.Join(lines(t, o.Dst)[0], "\n"); !strings.Contains(got, "etc/x x") || strings.Contains(got, "etc/y") || strings.Contains(got, ".wh.") {
+		t.Errorf("from scratch, where a deletion must leave no trace: %s", got)
 	}
 }
 

@@ -31,7 +31,7 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	rep.Report(progress.Event{Stage: stageName, Kind: progress.Start})
 	work, unlock, err := lockWorkdir(ctx, o.Work)
 	if err != nil {
-		return nil, fmt.Errorf("opening the work folder: %w", err)
+		return nil, withSpace(fmt.Errorf("opening the work folder: %w", err), o.Work)
 	}
 	defer unlock()
 	if o.Registry.Arch == "" {
@@ -40,11 +40,11 @@ func Build(ctx context.Context, o Options) (*Result, error) {
 	p := &preparer{ctx: ctx, opts: &o, work: work}
 	rec, cached, err := p.run()
 	if err != nil {
-		return nil, err
+		return nil, withSpace(err, work.dir)
 	}
 	res, err := p.finish(rec)
 	if err != nil {
-		return nil, fmt.Errorf("writing OCI layout %s: %w", o.Dst, err)
+		return nil, withSpace(fmt.Errorf("writing OCI layout %s: %w", o.Dst, err), o.Dst)
 	}
 	res.Cached = cached
 	rep.Report(progress.Event{Stage: stageName, Kind: progress.End, Text: res.ManifestDigest.String(), Cached: cached})

@@ -191,5 +191,59 @@ func TestHelperError(t *testing.T) {
 	o := testOptions(t)
 	o.Work, o.Dst = filepath.Join(dir, "work"), filepath.Join(dir, "image")
 	_, err := Build(t.Context(), o)
-	fmt.Printf("privilege: %v\n%v\n", errors.Is(err, ErrPrivilege), err)
+	_, there := os.Stat(o.Dst)
+	fmt.Printf("privilege: %v\nfull: %v, output: %v\n%v\n", errors.Is(err, ErrPrivilege), errors.Is(err, syscall.ENOSPC), there == nil, err)
+}
+
+// A full disk is an error that says where and how much, and leaves no output.
+func TestDiskFull(t *testing.T) {
+	staticBusybox(t)
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a small file system")
+	}
+	tooltest.Need(t, "unshare")
+	dir, exe := scratch(t)
+	for _, size := range []string{"64k", "512k", "2m", "3m", "4m"} {
+		t.Run(size, func(t *testing.T) {
+			own := filepath.Join(dir, size)
+			if err := os.Mkdir(own, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			out, err := tool.Cmd{Name: "unshare", Args: []string{"-m", "sh", "-c", `mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"`, "sh", size, own,
+				exe, "-test.run", "^TestHelperError$", "-test.v"}, Env: []string{helperEnv + "=" + own, "TMPDIR=" + dir}}.Run(t.Context())
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			for _, want := range []string{"full: true, output: false", "no space left on device", "hint: ", "MiB free"} {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("the output lacks %q:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+// On a file system that cannot carry an overlay, as inside of many containers,
+// there is no image rather than another one.
+func TestWorkOnAnOverlay(t *testing.T) {
+	staticBusybox(t)
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount an overlay without a namespace")
+	}
+	tooltest.Need(t, "unshare")
+	dir, exe := scratch(t)
+	own := filepath.Join(dir, "own")
+	if err := os.Mkdir(own, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := tool.Cmd{Name: "unshare", Args: []string{"-m", "sh", "-c", `mkdir "$0/low" "$0/wrk" && mount -t overlay -o lowerdir="$0/low",upperdir="$1",workdir="$0/wrk" overlay "$1" && shift && exec "$@"`,
+		dir, own, exe, "-test.run", "^TestHelperError$", "-test.v"}, Env: []string{helperEnv + "=" + own, "TMPDIR=" + dir}}.Run(t.Context())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, want := range []string{"privilege: true", "output: false", "must lie on a file system that overlayfs can use"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("the output lacks %q:\n%s", want, out)
+		}
+	}
 }

@@ -68,30 +68,48 @@ func openStore(j *job, w *workdir) (*store, error) {
 	return s, s.sweep()
 }
 
-// open prefers overlay; where the kernel or the file system refuses it, plain
-// copies do the same, only slower.
+// open opens the store with the overlay driver. Where the kernel or the file
+// system refuses that there is no second choice: a store of plain copies loses
+// hard links between instructions, and the image would be another one.
 func (s *store) open() error {
 	// Mounts of an earlier run are gone with its namespace, so its notes are void.
 	if err := os.RemoveAll(s.work.path("run")); err != nil {
 		return err
 	}
-	var first error
-	for _, driver := range []string{"overlay", "vfs"} {
-		st, err := storage.GetStore(storage.StoreOptions{
-			GraphRoot: s.work.path("store", driver), RunRoot: s.work.path("run", driver), GraphDriverName: driver,
-		})
-		if err == nil {
-			s.Store = st
-			return nil
-		}
-		if first == nil {
-			first = err
+	graph := s.work.path("store", "overlay")
+	st, err := storage.GetStore(storage.StoreOptions{
+		GraphRoot: graph, RunRoot: s.work.path("run", "overlay"), GraphDriverName: "overlay",
+	})
+	switch {
+	case err == nil:
+		s.Store = st
+		return s.checkDiff(graph)
+	case noSpace(err):
+	case errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM):
+		err = fmt.Errorf("%w: %w\nhint: the work folder belongs to one user; give another one with its own folder", err, ErrPrivilege)
+	default:
+		err = fmt.Errorf("%w: %w\n%s", err, ErrPrivilege, overlayHint(graph))
+	}
+	return fmt.Errorf("opening the container store: %w", err)
+}
+
+func overlayHint(dir string) string {
+	return "hint: " + dir + " must lie on a file system that overlayfs can use fully (ext4, xfs, btrfs, tmpfs), not on an overlay or a network share, and the kernel must not follow redirects (module option redirect_dir)"
+}
+
+// checkDiff makes sure that layers are what overlayfs wrote. Otherwise the
+// driver compares trees, which loses hard links too.
+func (s *store) checkDiff(graph string) error {
+	status, err := s.Status()
+	if err != nil {
+		return fmt.Errorf("opening the container store: %w", err)
+	}
+	for _, st := range status {
+		if st[0] == "Native Overlay Diff" && st[1] != "true" {
+			return fmt.Errorf("opening the container store: the overlay driver cannot tell changes apart here: %w\n%s", ErrPrivilege, overlayHint(graph))
 		}
 	}
-	if errors.Is(first, unix.EACCES) || errors.Is(first, unix.EPERM) {
-		return fmt.Errorf("opening the container store: %w: %w\nhint: the work folder belongs to one user; give another one with its own folder", first, ErrPrivilege)
-	}
-	return fmt.Errorf("opening the container store: %w", first)
+	return nil
 }
 
 // sweep removes containers of killed builds and their temporary files.

@@ -132,7 +132,12 @@ func FetchInto(ctx context.Context, ref string, pin digest.Digest, l *Layout, o 
 	if err != nil {
 		return res, err
 	}
-	if err := fetchBlobs(ctx, src, &res, l, o, remote); err != nil {
+	if s.layout != nil {
+		err = linkBlobs(s.layout, &res, l)
+	} else {
+		err = fetchBlobs(ctx, src, &res, l, o, remote)
+	}
+	if err != nil {
 		return res, err
 	}
 	progress.From(ctx).Report(progress.Event{Stage: stageName, Kind: progress.End, Text: res.Manifest.Digest.String(), Cached: res.Bytes == 0})
@@ -251,6 +256,26 @@ func fetchBlobs(ctx context.Context, src types.ImageSource, res *Result, l *Layo
 	err := g.Wait()
 	res.Bytes = done.Load()
 	return err
+}
+
+// linkBlobs takes the blobs of a layout on this machine: each is read once to
+// verify it, and copied only where it cannot be linked.
+func linkBlobs(from *Layout, res *Result, l *Layout) error {
+	var g errgroup.Group
+	g.SetLimit(4)
+	for _, d := range append([]v1.Descriptor{res.Config}, res.Layers...) {
+		if l.Has(d) {
+			continue
+		}
+		res.Bytes += d.Size
+		g.Go(func() error {
+			if err := from.Verify(d); err != nil {
+				return err
+			}
+			return l.LinkBlob(from, d)
+		})
+	}
+	return g.Wait()
 }
 
 func fetchBlob(ctx context.Context, src types.ImageSource, d v1.Descriptor, l *Layout, o Options, m *meter) error {

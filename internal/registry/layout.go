@@ -153,6 +153,30 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("blob %s has the wrong content, its digest is %s", e.Want, e.Got)
 }
 
+// Verify reads a blob and checks its size and digest.
+func (l *Layout) Verify(d v1.Descriptor) error {
+	p, err := l.BlobPath(d.Digest)
+	if err != nil {
+		return err
+	}
+	if !l.Has(d) {
+		return fmt.Errorf("blob %s of %d bytes is not in OCI layout %s", d.Digest, d.Size, l.dir)
+	}
+	f, err := os.Open(p)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	got, err := digest.SHA256.FromReader(f)
+	if err != nil {
+		return fmt.Errorf("reading blob %s: %w", d.Digest, err)
+	}
+	if got != d.Digest {
+		return &DigestError{d.Digest, got}
+	}
+	return nil
+}
+
 // LinkBlob takes the blob of another layout: as a hard link where the file
 // system can, else as a verified copy.
 func (l *Layout) LinkBlob(from *Layout, d v1.Descriptor) error {
@@ -171,7 +195,7 @@ func (l *Layout) LinkBlob(from *Layout, d v1.Descriptor) error {
 		return err
 	}
 	_ = os.Remove(dst) // a file of the wrong size, or nothing
-	if err := os.Link(src, dst); err == nil {
+	if err := os.Link(src, dst); err == nil || errors.Is(err, fs.ErrExist) && l.Has(d) {
 		return nil
 	}
 	f, err := os.Open(src)

@@ -64,6 +64,8 @@ type source struct {
 	named reference.Named
 	// local is the digest that a layout's index gives.
 	local digest.Digest
+	// layout is set for layouts on this machine.
+	layout *Layout
 }
 
 // parse understands docker://, oci:, oci-archive: and dir: references.
@@ -88,6 +90,10 @@ func parse(ref string, o Options) (*source, error) {
 			var d v1.Descriptor
 			d, err = layout.LoadManifestDescriptor(s.ref)
 			s.local = d.Digest
+			dir, _, _ := strings.Cut(rest, ":")
+			if l, lerr := OpenLayout(dir); lerr == nil {
+				s.layout = l
+			}
 		}
 	case "oci-archive":
 		s.ref, err = ociarchive.ParseReference(rest)
