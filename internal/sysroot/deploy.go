@@ -73,6 +73,7 @@ func (t *Tree) Deploy(ctx context.Context, opts DeployOptions) (*Deployment, err
 	if d.out.Commit, err = d.repo.commits(ctx); err != nil {
 		return nil, fmt.Errorf("making the commits of the image: %w", err)
 	}
+	t.sums = d.repo.sums
 	if err := t.discardUnused(d.repo.content); err != nil {
 		return nil, err
 	}

@@ -112,6 +112,9 @@ func readSmall(m *layer.Member, r io.Reader) ([]byte, error) {
 	if err == nil && int64(len(b)) != m.Size {
 		err = io.ErrUnexpectedEOF
 	}
+	if k, ok := r.(keeper); ok {
+		k.rec.body = b
+	}
 	return b, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync/atomic"
 
@@ -20,6 +21,8 @@ import (
 type ReadOptions struct {
 	Workers int          // layers read at once; 0 = 4
 	Limits  layer.Limits // of each layer
+	// Known are listings of layers by index, nil where the blob must be read.
+	Known []*Listing
 }
 
 // layerTree is what one layer holds.
@@ -27,6 +30,7 @@ type layerTree struct {
 	root    *dir // of a derived layer, whiteouts included
 	encap   *encapLayer
 	created []tree.Content // everything the layer put into the store, in order
+	listing *Listing
 }
 
 // ingest is the state shared by the goroutines that read the layers.
@@ -84,6 +88,10 @@ func (in *ingest) readLayers(ctx context.Context) ([]*layerTree, error) {
 }
 
 func (in *ingest) readLayer(ctx context.Context, i int, arena Arena) (*layerTree, error) {
+	if i < len(in.opts.Known) && in.opts.Known[i] != nil {
+		defer in.report.add(in.im.Layers[i].Size)
+		return in.walk(ctx, i, nil, arena)
+	}
 	blob, err := in.im.OpenLayer(ctx, i, in.opts.Limits.Bytes)
 	if err != nil {
 		return nil, fmt.Errorf("reading layer %s: %w", in.im.Layers[i].Digest, err)
@@ -108,14 +116,15 @@ func (in *ingest) scale(i int) float64 {
 	return float64(in.im.Layers[i].Size) / float64(hint)
 }
 
+// walk takes what layer i holds from r, or from its listing when r is nil.
 func (in *ingest) walk(ctx context.Context, i int, r io.Reader, arena Arena) (*layerTree, error) {
-	lt := &layerTree{}
+	lt := &layerTree{listing: &Listing{}}
 	name := in.im.Layers[i].Digest.String()
 	p := &putter{in: in, arena: arena, lt: lt, seen: newPolicyFiles()}
 	if in.kinds[i] != derived {
 		lt.encap = newEncapLayer()
 		v := &encapVisitor{layer: lt.encap, put: p}
-		if err := layer.Walk(name, r, in.opts.Limits, v.visit); err != nil {
+		if err := p.members(ctx, i, name, r, v.visit); err != nil {
 			return nil, err
 		}
 		if err := v.finish(ctx, in.kinds[i]); err != nil {
@@ -124,7 +133,7 @@ func (in *ingest) walk(ctx context.Context, i int, r io.Reader, arena Arena) (*l
 		return lt, nil
 	}
 	l := &derivedLayer{root: newDir(), stash: map[string]*file{}, stashed: map[string]string{}, allNonUsr: true, put: p.file}
-	if err := layer.Walk(name, r, in.opts.Limits, l.visit); err != nil {
+	if err := p.members(ctx, i, name, r, l.visit); err != nil {
 		return nil, err
 	}
 	if err := l.finish(); err != nil {
@@ -134,12 +143,31 @@ func (in *ingest) walk(ctx context.Context, i int, r io.Reader, arena Arena) (*l
 	return lt, nil
 }
 
+// members visits every member of a layer and notes it.
+func (p *putter) members(ctx context.Context, i int, name string, r io.Reader, visit func(*layer.Member, io.Reader) error) error {
+	rec := &recorder{list: p.lt.listing}
+	noted := func(m *layer.Member, r io.Reader) error {
+		p.last = nil
+		if err := visit(m, keeper{r, rec}); err != nil {
+			return err
+		}
+		rec.note(m, p.last)
+		return nil
+	}
+	if r == nil {
+		return p.replay(ctx, p.in.opts.Known[i], noted)
+	}
+	return layer.Walk(name, r, p.in.opts.Limits, noted)
+}
+
 // A putter stores the content of one layer and hashes it on the way.
 type putter struct {
 	in    *ingest
 	arena Arena
 	lt    *layerTree
 	seen  *policyFiles
+	last  *file          // the file stored last
+	known *ListedContent // of the member at hand, when it comes from a listing
 }
 
 // file makes a file of a member of a derived layer.
@@ -150,7 +178,9 @@ func (p *putter) file(m *layer.Member, path string, r io.Reader) (*file, error) 
 		f.symlink, f.target, f.size, f.perm = true, m.Link, 0, 0o777
 		return f, nil
 	}
-	if pol := p.guessPolicy(path); pol != nil {
+	if p.known != nil {
+		f.guess, f.hashed = p.known.Guess, true
+	} else if pol := p.guessPolicy(path); pol != nil {
 		label, ok := pol.Label("/"+path, f.fsMode())
 		if ok {
 			f.guess = label + "\x00"
@@ -182,8 +212,9 @@ func (p *putter) store(f *file, b tree.Bytes) error {
 // stream puts f's bytes into the store and its checksum into f when a label
 // was guessed.
 func (p *putter) stream(f *file, r io.Reader) error {
+	var h hash.Hash
 	if f.hashed {
-		h := ostree.NewFileHash(f.header(f.guess))
+		h = ostree.NewFileHash(f.header(f.guess))
 		r = io.TeeReader(r, h)
 		defer func() { f.sum = ostree.SumOf(h) }()
 	}
@@ -194,8 +225,11 @@ func (p *putter) stream(f *file, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	f.data = c
+	f.data, p.last = c, f
 	p.lt.created = append(p.lt.created, c)
+	if h != nil && p.known != nil && ostree.SumOf(h) != p.known.Sum {
+		return ErrStale
+	}
 	return nil
 }
 

@@ -23,6 +23,7 @@ type Tree struct {
 	root    *dir  // the merged tree
 	policy  *selinux.Policy
 	workers int
+	sums    map[labelled]ostree.Checksum // of the deployed repository
 }
 
 // base is the ostree commit that an encapsulated image is made of.
