@@ -54,9 +54,16 @@ func (o *Options) diskOptions(im *layer.Image) (DiskOptions, error) {
 	if d.Changes, err = changes(&p.Customizations); err != nil {
 		return d, err
 	}
+	d.Changes.Day = int(d.Time.Unix() / (24 * 60 * 60))
+	if !p.Disk.Grow {
+		d.Changes.Mask = append(d.Changes.Mask, growUnit)
+	}
 	d.Lint = o.lint
 	return d, nil
 }
+
+// growUnit is the unit of overlays/base that grows the root to its medium.
+const growUnit = "aither-grow.service"
 
 func asked(s blueprint.Size) plan.Size { return plan.Size{Bytes: int64(s)} }
 
