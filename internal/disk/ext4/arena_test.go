@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/aitheros/aither-image/internal/tree"
@@ -233,25 +234,28 @@ func TestArenaMadeTooLate(t *testing.T) {
 }
 
 func TestAbortWakesWaiting(t *testing.T) {
-	w, err := NewWriter(newDevice(t), testOptions())
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.NewArena(0) // stays open
-	b := w.NewArena(0)
-	cause := errors.New("layer is damaged")
-	done := make(chan error)
-	go func() {
-		_, err := b.Put(strings.NewReader("x"), 1)
-		done <- err
-	}()
-	w.Abort(cause)
-	if err := <-done; !errors.Is(err, cause) {
-		t.Errorf("waiting Put ended with %v", err)
-	}
-	if _, err := b.Put(strings.NewReader("x"), 1); !errors.Is(err, cause) {
-		t.Errorf("Put after Abort ended with %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		w, err := NewWriter(newMemDevice(), testOptions())
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.NewArena(0) // stays open
+		b := w.NewArena(0)
+		cause := errors.New("layer is damaged")
+		done := make(chan error, 1)
+		go func() {
+			_, err := b.Put(strings.NewReader("x"), 1)
+			done <- err
+		}()
+		synctest.Wait() // Put waits for the first arena
+		w.Abort(cause)
+		if err := <-done; !errors.Is(err, cause) {
+			t.Errorf("waiting Put ended with %v", err)
+		}
+		if _, err := b.Put(strings.NewReader("x"), 1); !errors.Is(err, cause) {
+			t.Errorf("Put after Abort ended with %v", err)
+		}
+	})
 }
 
 // brokenDevice fails after a number of bytes were written.

@@ -116,6 +116,9 @@ func checkStats(t *testing.T, path string, st Stats) {
 			t.Errorf("%s: %d, dumpe2fs says %d", c.key, c.got, want)
 		}
 	}
+	if strings.Contains(out, "Reserved GDT blocks") && number("Reserved GDT blocks")*8 > number("Total journal blocks") {
+		t.Errorf("%d descriptor blocks are more than Linux can grow into with this journal", number("Reserved GDT blocks"))
+	}
 	zero := int64(0)
 	for _, r := range st.Zero {
 		zero += r.Len
@@ -146,6 +149,21 @@ func TestOverhead(t *testing.T) {
 	if got, want := line(d.Name()), line(other.Name()); got != want {
 		t.Errorf("overhead %s, mke2fs has %s", got, want)
 	}
+}
+
+// TestSmallerJournal asks for a size just over a limit of the journal's rule,
+// at which the rule's journal has no room.
+func TestSmallerJournal(t *testing.T) {
+	d := newDevice(t)
+	w, err := NewWriter(d, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := finish(t, w, stream(tree.Entry{Path: "a", Mode: 0o644, Content: tree.Bytes(pattern(1, 78<<20))}), 128<<20)
+	if st.Size != 128<<20 || st.JournalBytes != 8<<20 {
+		t.Errorf("size %d, journal %d", st.Size, st.JournalBytes)
+	}
+	fsck(t, d.Name())
 }
 
 func TestSizeIsRefused(t *testing.T) {
