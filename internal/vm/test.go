@@ -9,7 +9,7 @@ import (
 
 // Test boots an image and waits for its own check unit's verdict. A guest that
 // crashes or hangs is tried again (see methods). The error is about the host;
-// what the guest did is in the Verdict.
+// what the guest did is in the Verdict, of which an error leaves what there is.
 func Test(ctx context.Context, o Options) (*Verdict, error) {
 	o.defaults()
 	o.CheckPort, o.Console = true, Scanned
@@ -61,17 +61,18 @@ func attempt(ctx context.Context, o Options, how method, v *Verdict) (a Attempt,
 	defer stop()
 
 	end := m.watch(limit, o)
-	if err := ctx.Err(); err != nil {
-		return a, false, fmt.Errorf("testing %s: %w", o.Disk.Path, err)
-	}
-	if m.look(ctx, o) {
+	after := context.WithoutCancel(ctx) // evidence is kept of a cancelled test, too
+	if m.look(after, o) {
 		v.Screenshot = o.Screenshot
 	}
-	m.finish(ctx, o)
+	m.finish(after, o)
 	v.Pass, v.Reason = end.judge()
 	v.Checks, v.Method, v.Argv, v.Console = end.report.Checks, how.Name, m.Argv, m.ConsoleTail()
 	v.Duration, v.Noise = o.Now().Sub(begin), end.report.Noise
 	a = Attempt{Method: how.Name, Duration: v.Duration}
+	if err := ctx.Err(); err != nil && end.report.Verdict == "" {
+		return a, false, fmt.Errorf("testing %s: %w", o.Disk.Path, err)
+	}
 	if end.report.Verdict == "" {
 		a.Reason = v.Reason
 	}

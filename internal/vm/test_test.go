@@ -168,10 +168,15 @@ func TestRefusalsWithARemedy(t *testing.T) {
 func TestCancelEndsTheMachine(t *testing.T) {
 	for _, play := range []string{"hang", "mute"} {
 		o := fake(t, play)
+		o.Screenshot = filepath.Join(o.TempDir, "screen.png")
 		ctx, stop := context.WithCancel(context.Background())
 		time.AfterFunc(300*time.Millisecond, stop)
-		if _, err := Test(ctx, o); !errors.Is(err, context.Canceled) {
+		v, err := Test(ctx, o)
+		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v", play, err)
+		}
+		if play == "hang" && (v == nil || v.Screenshot == "" || len(v.Argv) == 0) {
+			t.Errorf("a cancelled test leaves no evidence: %+v", v)
 		}
 		if left, _ := filepath.Glob(filepath.Join(o.TempDir, "aither-vm-*")); len(left) > 0 {
 			t.Errorf("%s: left behind: %v", play, left)

@@ -117,8 +117,18 @@ func run(t *testing.T, s scene) {
 	if s.grow > 0 {
 		o.Size = before.Size() + s.grow
 	}
-	v, err := vm.Test(context.Background(), o)
+	ctx := context.Background()
+	if end, ok := t.Deadline(); ok { // leave time to tell what there is
+		var stop context.CancelFunc
+		ctx, stop = context.WithDeadline(ctx, end.Add(-time.Minute))
+		defer stop()
+	}
+	v, err := vm.Test(ctx, o)
 	if err != nil {
+		if v != nil {
+			v.Reason = err.Error()
+			judge(t, s, v)
+		}
 		t.Fatal(err)
 	}
 	t.Logf("%s with %s: %v after %d attempts", s.disk, s.firmware, v.Duration.Round(time.Second), len(v.Attempts))
