@@ -82,11 +82,19 @@ func baseRef(p *blueprint.Plan) (string, error) {
 		}
 		return "docker://" + p.Base.Reference, nil
 	case blueprint.BaseLayout:
-		return "oci:" + p.Base.Path, nil
+		return named("oci:"+p.Base.Path, p.Base.Reference), nil
 	case blueprint.BaseArchive:
-		return "oci-archive:" + p.Base.Path, nil
+		return named("oci-archive:"+p.Base.Path, p.Base.Reference), nil
 	}
 	return "", fmt.Errorf("internal error: a base of kind %q has no reference", p.Base.Kind)
+}
+
+// named adds the name of an image among several.
+func named(ref, name string) string {
+	if name == "" {
+		return ref
+	}
+	return ref + ":" + name
 }
 
 func (o *Options) composeOptions(ctx context.Context) (*compose.Options, error) {
