@@ -178,6 +178,48 @@ func TestDataReadsBack(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftBehind looks for contents that no file has.
+func TestNothingIsLeftBehind(t *testing.T) {
+	d := newMemDevice()
+	w, err := NewWriter(d, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := w.NewArena(0)
+	var kept tree.Content
+	for i, n := range []int{5000, 5000, 3 << 20, 5000, 5000} {
+		r := io.Reader(bytes.NewReader(bytes.Repeat([]byte("secret"), n/6+1)[:n]))
+		if i == 3 {
+			r = io.LimitReader(r, 4999) // fails, having placed a block
+		}
+		x, err := a.Put(r, int64(n))
+		switch i {
+		case 0, 2:
+			err = w.Discard(x)
+		case 1: // forgotten
+		case 3:
+			if err == nil {
+				t.Error("short content is taken")
+			}
+			err = nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept, err = a.Put(strings.NewReader("kept"), 4); err != nil {
+		t.Fatal(err)
+	}
+	a.Close()
+	finish(t, w, stream(tree.Entry{Path: "a", Mode: 0o644, Content: kept}), 0)
+	for k, page := range d.pages {
+		if bytes.Contains(page[:], []byte("secret")) {
+			t.Fatalf("block %d holds what no file has", k)
+		}
+	}
+	fsck(t, d.save(t, openFS(t, w).Info().Size))
+}
+
 func TestPutRefuses(t *testing.T) {
 	w, err := NewWriter(newDevice(t), testOptions())
 	if err != nil {

@@ -146,11 +146,31 @@ func TestReplace(t *testing.T) {
 	fsck(t, d.save(t, openFS(t, w).Info().Size))
 	for path, content := range map[string]string{
 		"etc/passwd": "", "boot/loader.1/entry": strings.Repeat("x", 4097), "etc": "x", "nothing": "x", "etc/mtab": "x",
-		"sparse": string(sparseBytes(7)),
+		"sparse": strings.Repeat("x", 7*blockSize),
 	} {
 		if _, err := w.Replace(path, []byte(content)); err == nil {
 			t.Errorf("%s can be replaced by %d bytes", path, len(content))
 		}
+	}
+}
+
+// TestUnwrittenExtents has a block that is allocated, but holds old bytes.
+func TestUnwrittenExtents(t *testing.T) {
+	w, d := smallFS(t)
+	f := openFS(t, w)
+	n, err := f.find("etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.LittleEndian.PutUint16(n.b[0x28+extentEntry+4:], 1+extentMaxLen)
+	setInodeSum(n.b, n.ino, f.seed)
+	d.WriteAt(n.b, n.off)
+	e, err := f.Lookup("etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := diffContent(e.Content, tree.Bytes(make([]byte, 11))); s != "" {
+		t.Error(s)
 	}
 }
 
