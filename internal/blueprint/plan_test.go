@@ -1,10 +1,15 @@
 package blueprint
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // goodPlan is a plan to be spoilt, one line at a time.
@@ -138,5 +143,31 @@ func TestDeepJSON(t *testing.T) {
 	}
 	if doc := parseJSON("x", []byte(deep(maxDepth+1))); len(doc.problems) == 0 {
 		t.Error("too deep, and not refused")
+	}
+}
+
+// TestJSONBlueprints holds that a blueprint means the same as JSON. Only the
+// order of steps is then that of the two lists, which no good file but one mixes.
+func TestJSONBlueprints(t *testing.T) {
+	for name, src := range goodFiles(t) {
+		var value map[string]any
+		if err := toml.Unmarshal(bytes.TrimPrefix(src, []byte("\xef\xbb\xbf")), &value); err != nil || name == "steps" {
+			continue
+		}
+		asJSON, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, _ := Load(name, src, testEnvironment)
+		got, problems := Load(name, asJSON, testEnvironment)
+		if got == nil {
+			t.Errorf("%s: %v", name, problems)
+		} else if diff := cmp.Diff(string(want.TOML()), string(got.TOML())); diff != "" {
+			t.Errorf("%s: TOML (-) and JSON (+) differ:\n%s", name, diff)
+		}
+	}
+	_, problems := Load("b", []byte("{\n \"schema\": 1,\n \"nmae\": \"x\"\n}"), testEnvironment)
+	if !slices.ContainsFunc(problems, func(p Problem) bool { return p.Line == 3 && p.Col == 2 && p.Code == "unknown-key" }) {
+		t.Errorf("an unknown key in JSON is not reported where it stands: %v", problems)
 	}
 }

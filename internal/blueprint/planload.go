@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Load reads a blueprint or a plan and returns the plan with everything that
-// was found, warnings included. With errors the plan is nil. A plan is TOML or
-// JSON and says plan = 1.
+// Load reads a blueprint or a plan, as TOML or JSON, and returns the plan with
+// everything that was found, warnings included. With errors the plan is nil. A
+// plan says plan = 1 where a blueprint says schema = 1.
 func Load(name string, src []byte, env Environment) (*Plan, Problems) {
 	doc := parseAny(name, src)
-	if doc.root.has("plan") || isJSON(src) {
+	if doc.root.has("plan") {
 		return loadPlan(doc, env)
 	}
 	b := &Blueprint{doc: doc}
