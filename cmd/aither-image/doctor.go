@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/aitheros/aither-image/internal/doctor"
+	"github.com/aitheros/aither-image/internal/vm"
 )
 
 type doctorFlags struct {
@@ -34,7 +37,7 @@ It ends with 0 where images can be built, and with 6 where they cannot.`,
 		Example: "  aither-image doctor\n  aither-image doctor --json --output /srv/images",
 		Args:    noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			rs, err := doctor.Run(c.Context(), p.host(f))
+			rs, err := doctor.Run(c.Context(), p.host(c.Context(), f))
 			if err != nil {
 				return err
 			}
@@ -52,9 +55,18 @@ It ends with 0 where images can be built, and with 6 where they cannot.`,
 }
 
 // host is this machine, seen by whoever runs the program.
-func (p *program) host(f doctorFlags) doctor.Host {
+func (p *program) host(ctx context.Context, f doctorFlags) doctor.Host {
 	h := doctor.Host{Output: f.output, Cache: p.cacheDir(), Temp: os.TempDir(), EUID: os.Geteuid()}
 	h.User = strconv.Itoa(h.EUID)
+	h.KVM = func() error {
+		if err := doctor.TryKVM(); err != nil {
+			return err
+		}
+		if c := vm.Probe(ctx, ""); c.QEMU != "" && !c.KVM {
+			return errors.New(c.KVMText)
+		}
+		return nil
+	}
 	if u, err := user.Current(); err == nil {
 		h.User = u.Username
 	}

@@ -232,7 +232,7 @@ func (h *host) kvm() (Status, string, string) {
 	case errors.Is(err, fs.ErrPermission):
 		return Warn, "/dev/kvm may not be opened", "usermod --append --groups kvm " + h.User
 	}
-	return Warn, err.Error(), "modprobe kvm_intel or kvm_amd"
+	return Warn, err.Error(), ""
 }
 
 // KVM ioctls, from the kernel's Documentation/virt/kvm/api.rst, sections 4.1 and 4.2.
@@ -241,8 +241,9 @@ const (
 	kvmCreateVM      = 0xae01
 )
 
-// tryKVM makes a virtual machine and throws it away: a device node alone proves nothing.
-func tryKVM() error {
+// TryKVM makes a virtual machine and throws it away: a device node alone proves
+// nothing. Whether a guest runs in it takes an emulator to tell.
+func TryKVM() error {
 	fd, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: "/dev/kvm", Err: err}

@@ -55,7 +55,7 @@ type Host struct {
 	Look func(name string) (string, error)
 	// Free returns the free bytes of the file system that holds a folder; nil asks the kernel.
 	Free func(dir string) (int64, error)
-	// KVM tells whether a virtual machine can be made; nil asks /dev/kvm.
+	// KVM tells whether a virtual machine can be made; nil is TryKVM.
 	KVM func() error
 	// Kernel is the kernel's release; empty asks uname.
 	Kernel string
@@ -126,7 +126,7 @@ func newHost(h Host) *host {
 		h.Free = free
 	}
 	if h.KVM == nil {
-		h.KVM = tryKVM
+		h.KVM = TryKVM
 	}
 	if h.Kernel == "" {
 		var u unix.Utsname

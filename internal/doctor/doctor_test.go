@@ -103,6 +103,7 @@ func TestWhatIsWrongIsFoundAndRepaired(t *testing.T) {
 		}, OK, "/usr/libexec/qemu-kvm", ""},
 		{"UEFI firmware", func(h *Host) { must(t, os.Remove(filepath.Join(h.Root, "usr/share/OVMF/OVMF_CODE_4M.fd"))) }, Warn, "not installed", "apt-get install ovmf"},
 		{"KVM", func(h *Host) { h.KVM = func() error { return fs.ErrPermission } }, Warn, "may not be opened", "groups kvm jo"},
+		{"KVM", func(h *Host) { h.KVM = func() error { return fmt.Errorf("a guest does not run") } }, Warn, "a guest does not run", ""},
 		{"KVM", func(h *Host) { h.KVM = func() error { return fs.ErrNotExist } }, Warn, "missing", "firmware"},
 	} {
 		h := healthy(t)
