@@ -55,6 +55,8 @@ link /mnt var/mnt
 link /media run/media
 link /usr/local ../var/usrlocal
 link /ostree sysroot/ostree
-install -d -m 0755 /sysroot /boot /var /proc /sys /dev /run
-install -d -m 1777 /tmp
+# Made where missing, and never touched where a build has its mounts.
+for d in sysroot boot var proc sys dev run; do
+	[ -d "/$d" ] || install -d -m 0755 "/$d"
+done
 chmod 1777 /tmp
