@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ func gone(t *testing.T, word, dir string) {
 // A cancelled build ends soon, with its instructions, and leaves nothing.
 func TestCancel(t *testing.T) {
 	o := testOptions(t)
-	const word = "98765.4321"
+	word := fmt.Sprintf("98765.%d", os.Getpid())
 	o.Steps = []Step{&Containerfile{Name: "sleeps", FS: fstest.MapFS{"Containerfile": {Data: []byte("ARG BASE\nFROM ${BASE}\nRUN sleep " + word + "\n")}}}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ctx = progress.With(ctx, progress.Func(func(e progress.Event) {
@@ -82,7 +83,7 @@ func TestCancel(t *testing.T) {
 // What an instruction leaves running does not outlive the build.
 func TestDaemonsEnd(t *testing.T) {
 	o := testOptions(t)
-	const word = "87654.3219"
+	word := fmt.Sprintf("87654.%d", os.Getpid())
 	o.Steps = []Step{&Containerfile{Name: "forks", FS: fstest.MapFS{"Containerfile": {Data: []byte("ARG BASE\nFROM ${BASE}\nRUN setsid sleep " + word + " </dev/null >/dev/null 2>&1 &\nRUN echo ok > /etc/ok\n")}}}}
 	build(t, o)
 	gone(t, word, o.Work)
