@@ -25,9 +25,11 @@ import (
 	"github.com/aitheros/aither-image/internal/blueprint"
 	"github.com/aitheros/aither-image/internal/compose"
 	"github.com/aitheros/aither-image/internal/disk"
+	"github.com/aitheros/aither-image/internal/layer"
 	"github.com/aitheros/aither-image/internal/layer/layertest"
 	"github.com/aitheros/aither-image/internal/lint"
 	"github.com/aitheros/aither-image/internal/output"
+	"github.com/aitheros/aither-image/internal/progress"
 	"github.com/aitheros/aither-image/internal/tool"
 	"github.com/aitheros/aither-image/internal/tool/tooltest"
 )
@@ -77,7 +79,7 @@ func options(layout, out string) Options {
 
 // fixture writes a small bootable image: several layers, one that replaces the
 // policy late, so that files have to be hashed again, and content that lies double.
-func fixture(t testing.TB, dir string) {
+func fixture(t testing.TB, dir string, more ...layertest.Layer) {
 	t.Helper()
 	file, d := layertest.File, layertest.Dir
 	noise := func(n int, seed string) string {
@@ -106,6 +108,7 @@ func fixture(t testing.TB, dir string) {
 	for i, es := range [][]layertest.Entry{base, many, policy, again, many[100:200]} {
 		im.Layers = append(im.Layers, layertest.Layer{Tar: layertest.Tar(t, es...), Compression: []string{"gzip", "zstd", ""}[i%3]})
 	}
+	im.Layers = append(im.Layers, more...)
 	layertest.Write(t, dir, im)
 }
 
@@ -226,6 +229,73 @@ func TestSecondBuildTouchesNothing(t *testing.T) {
 		}
 		if r := build(t, options(layout, out)); r.Cached || sums(t, out) != want {
 			t.Errorf("after %s: cached %v, the same bytes %v", name, r.Cached, sums(t, out) == want)
+		}
+	}
+}
+
+// A changed image is placed from the earlier disk as far as it can be: its old
+// layers are not read, which is shown by spoiling their blobs.
+func TestOnlyNewLayersAreRead(t *testing.T) {
+	t.Parallel()
+	layout, out, ref := layoutIn(t), t.TempDir(), t.TempDir()
+	build(t, options(layout, out))
+	more := layertest.Layer{Tar: layertest.Tar(t, layertest.File("usr/share/added", 0o644, "added"), layertest.File("etc/selinux/t/contexts/files/file_contexts", 0o644, "/.*	system_u:object_r:new_t:s0\n"))}
+	second := t.TempDir()
+	fixture(t, second, more)
+	build(t, options(second, ref))
+	want := sums(t, ref)
+
+	raw := filepath.Join(out, "image/disk.raw")
+	for name, spoil := range map[string]func(){
+		"as it was": func() {},
+		"changed": func() {
+			f, err := os.OpenFile(raw, os.O_RDWR, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			fi, err := f.Stat()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := f.WriteAt(make([]byte, 24<<20), 548<<20); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(raw, fi.ModTime(), fi.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		build(t, options(layout, out))
+		spoil()
+		var told []string
+		ctx := progress.With(context.Background(), progress.Func(func(e progress.Event) {
+			if e.Kind == progress.Warn {
+				told = append(told, e.Text)
+			}
+		}))
+		if _, err := Run(ctx, options(second, out)); err != nil {
+			t.Fatal(err)
+		}
+		if got := sums(t, out); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+		if again := len(told) > 0 && strings.Contains(told[len(told)-1], "earlier build was changed"); again != (name == "changed") {
+			t.Errorf("%s: started over %v: %q", name, again, told)
+		}
+	}
+	p := openPrevious(options(second, out).Cache, raw)
+	if p == nil {
+		t.Fatal("nothing is remembered of the last disk")
+	}
+	defer p.Close()
+	im, err := layer.Open(filepath.Join(out, ociPath), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range p.known(im) {
+		if l == nil {
+			t.Errorf("layer %d would be read again", i)
 		}
 	}
 }

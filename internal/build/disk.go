@@ -32,6 +32,9 @@ type DiskOptions struct {
 	// Workers is the number of layers read at once; 0 = one per processor.
 	Workers int
 	Limits  layer.Limits
+
+	// previous is an earlier disk whose content may be used again.
+	previous *previous
 }
 
 // A Disk is a raw disk image and what it holds.
@@ -42,28 +45,47 @@ type Disk struct {
 	Deployment *sysroot.Deployment
 	// Patches turn the image into the variant for virtual machines.
 	Patches []ext4.Patch
+
+	listings []*sysroot.Listing
 }
 
 // WriteDisk writes a bootable disk of the image into an empty file, in one pass
-// over the layers. When a partition proves too small it starts over once.
+// over the layers. It starts over when a partition proves too small, or an
+// earlier disk is not what it was.
 func WriteDisk(ctx context.Context, f *os.File, im *layer.Image, o DiskOptions) (*Disk, error) {
-	d, err := writeDisk(ctx, f, im, o)
-	var small *disk.TooSmallError
-	if !errors.As(err, &small) {
-		return d, err
+	for {
+		d, err := writeDisk(ctx, f, im, o)
+		var small *disk.TooSmallError
+		var why string
+		switch {
+		case errors.As(err, &small):
+			why = o.enlarge(small)
+		case errors.Is(err, sysroot.ErrStale) && o.previous != nil:
+			o.previous, why = nil, "the disk of the earlier build was changed"
+		}
+		if why == "" {
+			return d, err
+		}
+		progress.From(ctx).Report(progress.Event{Stage: "disk", Kind: progress.Warn, Text: "starting over: " + why})
+		if err := f.Truncate(0); err != nil {
+			return nil, fmt.Errorf("emptying %s: %w", f.Name(), err)
+		}
 	}
-	progress.From(ctx).Report(progress.Event{Stage: "disk", Kind: progress.Warn,
-		Text: fmt.Sprintf("starting over with larger partitions: ESP %d MiB (%s), /boot %d MiB (%s)", small.ESP.Bytes>>20, small.ESP.Why, small.Boot.Bytes>>20, small.Boot.Why)})
-	if small.ESP.Bytes > o.Plan.ESPSize.Bytes {
-		o.Plan.ESPSize = small.ESP
+}
+
+// enlarge asks for what a disk has proved to need; "" when it has it already.
+func (o *DiskOptions) enlarge(e *disk.TooSmallError) (why string) {
+	for _, p := range []struct {
+		name string
+		have *plan.Size
+		need plan.Size
+	}{{"the ESP", &o.Plan.ESPSize, e.ESP}, {"/boot", &o.Plan.BootSize, e.Boot}} {
+		if p.need.Bytes > p.have.Bytes {
+			*p.have = p.need
+			why += fmt.Sprintf("%s needs %d MiB (%s); ", p.name, p.need.Bytes>>20, p.need.Why)
+		}
 	}
-	if small.Boot.Bytes > o.Plan.BootSize.Bytes {
-		o.Plan.BootSize = small.Boot
-	}
-	if err := f.Truncate(0); err != nil {
-		return nil, fmt.Errorf("emptying %s: %w", f.Name(), err)
-	}
-	return writeDisk(ctx, f, im, o)
+	return why
 }
 
 func writeDisk(ctx context.Context, f *os.File, im *layer.Image, o DiskOptions) (*Disk, error) {
@@ -74,7 +96,7 @@ func writeDisk(ctx context.Context, f *os.File, im *layer.Image, o DiskOptions) 
 	if err != nil {
 		return nil, err
 	}
-	t, err := sysroot.Read(ctx, im, rootStore{img.Root()}, sysroot.ReadOptions{Workers: o.Workers, Limits: o.Limits})
+	t, err := sysroot.Read(ctx, im, rootStore{img.Root()}, sysroot.ReadOptions{Workers: o.Workers, Limits: o.Limits, Known: o.previous.known(im)})
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +125,7 @@ func writeDisk(ctx context.Context, f *os.File, im *layer.Image, o DiskOptions) 
 	if err != nil {
 		return nil, err
 	}
-	out := &Disk{Layout: r.Layout, Root: r.Root, Zero: r.Zero, Deployment: d}
+	out := &Disk{Layout: r.Layout, Root: r.Root, Zero: r.Zero, Deployment: d, listings: t.Listings()}
 	if len(o.Serial) > 0 {
 		if out.Patches, err = img.Replace(d.EntryAt, []byte(d.EntryWith(o.Serial))); err != nil {
 			return nil, err

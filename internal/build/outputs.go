@@ -174,6 +174,10 @@ func (o *Options) outputs(ctx context.Context, im *layer.Image, do DiskOptions, 
 	if err := os.Remove(filepath.Join(o.Output, recordName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("removing the record of an earlier build: %w", err)
 	}
+	if !o.NoCache {
+		do.previous = openPrevious(o.Cache, raw.Target())
+		defer func() { err = errors.Join(err, do.previous.Close()) }()
+	}
 	d, err := WriteDisk(ctx, raw.File, im, do)
 	if err != nil {
 		return err
@@ -185,5 +189,10 @@ func (o *Options) outputs(ctx context.Context, im *layer.Image, do DiskOptions, 
 		Kargs: dep.Kargs, Origin: dep.Origin, Content: dep.Content}
 	r.Outputs, err = o.writeFormats(ctx, raw, d)
 	w.lap("outputs")
+	if err == nil && slices.Contains(o.Types, output.Raw{}.Name()) {
+		if err := remember(o.Cache, raw.Target(), im, d); err != nil {
+			progress.From(ctx).Report(progress.Event{Stage: "outputs", Kind: progress.Warn, Text: "the next build will be slower: " + err.Error()})
+		}
+	}
 	return err
 }
