@@ -27,13 +27,12 @@ var ownedFiles = map[string]string{
 	"/var/lib/dbus/machine-id":           "every machine makes its own",
 	"/var/lib/systemd/random-seed":       "every machine makes its own",
 	"/var/lib/systemd/credential.secret": "every machine makes its own",
-	"/etc/hostname":                      "use customizations.hostname",
-	"/etc/localtime":                     "use customizations.timezone",
 }
 
 // nodes checks files and directories, alone and together.
 func (c *checker) nodes(z Customizations) {
 	var all []located
+	settings := z.settings()
 	for i, d := range z.Directories {
 		w := key("customizations", "directories", i)
 		if c.need(d.Path, w.to("path"), "") && c.path(d.Path, w.to("path")) {
@@ -46,11 +45,32 @@ func (c *checker) nodes(z Customizations) {
 		if c.need(f.Path, w.to("path"), "") && c.path(f.Path, w.to("path")) {
 			all = append(all, located{f.Path, w.to("path"), false})
 			c.ownedFile(f.Path, w.to("path"))
+			if key := settings[f.Path]; key != "" {
+				c.errorf(w.to("path"), "conflict", "keep one of the two", "%q is written by %s", f.Path, key)
+			}
 		}
 		c.attributes(f.Mode, f.User, f.Group, w)
 		c.privateKey(f.Data, w.to("data"))
 	}
 	c.overlaps(all)
+}
+
+// settings are the files that other customizations write, by whom.
+func (z Customizations) settings() map[string]string {
+	files := map[string]string{}
+	if z.Hostname != "" {
+		files["/etc/hostname"] = "customizations.hostname"
+	}
+	if z.Timezone != nil && z.Timezone.Timezone != "" {
+		files["/etc/localtime"] = "customizations.timezone"
+	}
+	if z.Locale != nil && len(z.Locale.Languages) > 0 {
+		files["/etc/locale.conf"] = "customizations.locale"
+	}
+	if z.Locale != nil && z.Locale.Keyboard != "" {
+		files["/etc/vconsole.conf"] = "customizations.locale"
+	}
+	return files
 }
 
 // A located path is a path of the image and where it was asked for.
@@ -59,6 +79,10 @@ type located struct {
 	at   place
 	dir  bool
 }
+
+// machineFolders are /etc and /var, and those that osbuild takes beside them:
+// images link them into /var.
+var machineFolders = []string{"/etc/", "/var/", "/root/", "/usr/local/bin/", "/usr/local/sbin/"}
 
 // path checks a path of the image: below /etc or /var, in its shortest form.
 func (c *checker) path(name string, w place) bool {
@@ -72,7 +96,7 @@ func (c *checker) path(name string, w place) bool {
 		c.errorf(w, "bad-path", "did you mean "+strconv.Quote(clean)+"?", "%q is not an absolute path in its shortest form", name)
 	case strings.HasPrefix(name, "/var/run/") || strings.HasPrefix(name, "/var/lock/") || name == "/var/run" || name == "/var/lock":
 		c.errorf(w, "bad-path", "use tmpfiles.d, in an overlay", "%q is emptied at every boot", name)
-	case !strings.HasPrefix(name, "/etc/") && !strings.HasPrefix(name, "/var/"):
+	case !slices.ContainsFunc(machineFolders, func(dir string) bool { return strings.HasPrefix(name, dir) }):
 		c.errorf(w, "bad-path", "use an overlay: only /etc and /var belong to the machine", "%q lies outside of /etc and /var", name)
 	case len(name) > 4095 || slices.ContainsFunc(strings.Split(name, "/"), func(s string) bool { return len(s) > 255 }):
 		c.errorf(w, "bad-path", "", "the path is longer than a path can be")

@@ -98,7 +98,11 @@ func (c *changes) resolve(p string) (string, error) {
 		done = next
 	}
 	if !strings.HasPrefix(done, "etc/") && !strings.HasPrefix(done, "var/") {
-		return "", fmt.Errorf("%q leads to %q, which belongs to the image\nhint: only /etc and /var can be changed at this stage; use an overlay", "/"+p, "/"+done)
+		leads := ""
+		if done != p {
+			leads = fmt.Sprintf(" leads to %q and", "/"+done)
+		}
+		return "", fmt.Errorf("%q%s belongs to the image\nhint: only /etc and /var can be changed at this stage; use an overlay", "/"+p, leads)
 	}
 	return done, nil
 }

@@ -70,7 +70,8 @@ type Owner struct {
 	ID   int
 }
 
-// A Directory is made, or its mode and owner changed. Path is absolute, below /etc or /var.
+// A Directory is made, or its mode and owner changed. Path is absolute and leads
+// below /etc or /var, as /root does by the image's link.
 type Directory struct {
 	Path string
 	// Mode is nil for 0755, or for what an existing folder has.
@@ -81,8 +82,7 @@ type Directory struct {
 	EnsureParents bool
 }
 
-// A File is written or replaced, with its missing parents. Path is absolute,
-// below /etc or /var.
+// A File is written or replaced, with its missing parents. Path is as a Directory's.
 type File struct {
 	Path string
 	// Mode is nil for 0644.

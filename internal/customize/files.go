@@ -9,13 +9,12 @@ import (
 	"github.com/aitheros/aither-image/internal/tree"
 )
 
-// relative checks that a path is absolute, clean and below /etc or /var.
+// relative checks that a path is absolute and clean; where it leads is up to resolve.
 func relative(p string) (string, error) {
-	rel := strings.TrimPrefix(p, "/")
-	if !path.IsAbs(p) || path.Clean(p) != p || !strings.HasPrefix(p, "/etc/") && !strings.HasPrefix(p, "/var/") {
-		return "", fmt.Errorf("it is not a path below /etc or /var\nhint: put other files into an overlay")
+	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" {
+		return "", fmt.Errorf("it is not an absolute path in its shortest form")
 	}
-	return rel, nil
+	return strings.TrimPrefix(p, "/"), nil
 }
 
 func (c *changes) directory(d Directory) error {
