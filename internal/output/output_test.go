@@ -280,6 +280,22 @@ func TestFailureLeavesTheOlderOutput(t *testing.T) {
 	}
 }
 
+// What described an older output goes, even if nothing describes the new one.
+func TestNothingStaleStandsBeside(t *testing.T) {
+	_, rs, all := disk(t)
+	for _, f := range output.Formats {
+		dst := filepath.Join(t.TempDir(), "disk")
+		src := output.Source{R: bytes.NewReader(all), Size: int64(len(all)), Data: rs}
+		for _, o := range []output.Options{{}, {NoChecksum: true, NoBmap: true}} {
+			res, err := f.Write(context.Background(), dst, src, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkFiles(t, filepath.Dir(dst), res.Files)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	r := bytes.NewReader(make([]byte, mib))
 	for want, s := range map[string]output.Source{

@@ -343,6 +343,52 @@ func (m memory) WriteAt(p []byte, off int64) (int, error) {
 
 func (m memory) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReader(m).ReadAt(p, off) }
 
+// Fields that no other test or tool looks at.
+func TestBootSectorAndEntryFields(t *testing.T) {
+	m := make(memory, 40*mib)
+	o := fat.Options{HiddenSectors: 0x01020304, Time: when}
+	if err := fat.Write(m, 40*mib, o, stream(dir("."), file("a very long name.text", "x"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := m[28:32]; !bytes.Equal(got, []byte{4, 3, 2, 1}) {
+		t.Errorf("hidden sectors are % x", got)
+	}
+	at := bytes.Index(m, []byte("AVERYL~1TEX"))
+	if at < 0 {
+		t.Fatal("the short name of a cut name has no tail")
+	}
+	date := []byte{0x64, 0x5c} // 2026-03-04
+	for _, field := range []int{16, 18, 24} {
+		if got := m[at+field : at+field+2]; !bytes.Equal(got, date) {
+			t.Errorf("date at byte %d is % x", field, got)
+		}
+	}
+}
+
+func TestEmptyTreeTakesTheRootsCluster(t *testing.T) {
+	for _, s := range shapes {
+		o := s.opts
+		o.Label = ""
+		used, err := fat.Used(s.size, o, stream(dir(".")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := write(t, s.size, o, stream(dir(".")))
+		fsys, err := fat.Open(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := fsys.Info().ClusterSize; used%c != 0 {
+			t.Errorf("%s: data begins at %d, not on a multiple of its clusters of %d", s.name, used, c)
+		}
+		if fsck := tooltest.Need(t, "fsck.fat"); s.bits == 32 {
+			if out := run(t, fsck, "-n", f.Name()); !strings.Contains(out, "1/") {
+				t.Errorf("%s: the root has no cluster:\n%s", s.name, out)
+			}
+		}
+	}
+}
+
 func TestTimesAreKeptInRange(t *testing.T) {
 	m := make(memory, 2*mib)
 	old, late := file("OLD", "x"), file("LATE", "x")

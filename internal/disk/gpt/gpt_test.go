@@ -174,6 +174,31 @@ func TestReadTellsTheDamagedCopy(t *testing.T) {
 	}
 }
 
+func TestCopiesThatDifferAreDamage(t *testing.T) {
+	one, other := sample(512), sample(512)
+	other.Partitions[2].Name = "changed"
+	m := written(t, one)
+	copy(m[one.LastUsable():], written(t, other)[one.LastUsable():])
+	got, err := gpt.Read(m, int64(len(m)))
+	var d *gpt.DamagedError
+	if !errors.As(err, &d) || d.Copy != "backup" || !strings.Contains(err.Error(), "differs from the primary in partition 5") {
+		t.Error(err)
+	}
+	if got == nil || got.Partitions[2].Name != one.Partitions[2].Name {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestUsableSectors(t *testing.T) {
+	for sector, want := range map[int64][2]uint64{512: {34, 131038}, 4096: {6, 16378}} {
+		m := written(t, sample(sector))
+		le := binary.LittleEndian
+		if got := [2]uint64{le.Uint64(m[sector+40:]), le.Uint64(m[sector+48:])}; got != want {
+			t.Errorf("sectors of %d: usable are %v, not %v", sector, got, want)
+		}
+	}
+}
+
 func TestReadOfGrownDisk(t *testing.T) {
 	m := append(written(t, sample(512)), make([]byte, mib)...)
 	got, err := gpt.Read(m, int64(len(m)))

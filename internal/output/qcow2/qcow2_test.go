@@ -148,7 +148,8 @@ func (ones) ReadAt(p []byte, _ int64) (int, error) {
 }
 
 func TestSameBytesForAnyNumberOfWorkers(t *testing.T) {
-	disk := sample(30 * mib)
+	disk := sample(30*mib + 512)
+	copy(disk[30*mib:], "a last cluster that is not whole")
 	for _, c := range compressions {
 		var first []byte
 		for _, n := range []int{1, 2, 3, 7, 0} {
@@ -163,6 +164,19 @@ func TestSameBytesForAnyNumberOfWorkers(t *testing.T) {
 				t.Errorf("%s: %d workers give other bytes than one", c, n)
 			}
 		}
+	}
+}
+
+// Compressed clusters lie close together, across the borders of clusters too.
+func TestCompressedClustersArePacked(t *testing.T) {
+	disk := make([]byte, 100*64*kib)
+	rnd := rand.New(rand.NewSource(3))
+	for off := 0; off < len(disk); off += 64 * kib {
+		rnd.Read(disk[off : off+40*kib])
+	}
+	fi, err := os.Stat(write(t, disk, qcow2.Options{Compression: qcow2.Zstd}))
+	if most := int64(100*41*kib + 8*64*kib); err != nil || fi.Size() > most {
+		t.Errorf("file of %d bytes, more than %d, %v", fi.Size(), most, err)
 	}
 }
 

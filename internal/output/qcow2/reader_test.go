@@ -181,6 +181,21 @@ func TestSmallImage(t *testing.T) {
 	}
 }
 
+func TestZeroFlagHidesTheCluster(t *testing.T) {
+	b := append(small(), make([]byte, 512)...)
+	binary.BigEndian.PutUint32(b[4:], 3)
+	b[103] = 104
+	b[1031] |= 1
+	m, err := qcow2.Open(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := []byte{1, 2, 3}
+	if _, err := m.ReadAt(p, 0); err != nil || !bytes.Equal(p, make([]byte, 3)) {
+		t.Errorf("%v, %v", p, err)
+	}
+}
+
 func FuzzOpen(f *testing.F) {
 	f.Add(small(), int64(0))
 	zstd := append(small(), make([]byte, 512)...)
