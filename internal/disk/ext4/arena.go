@@ -51,7 +51,7 @@ const (
 var zeroBlock [blockSize]byte
 
 // Put streams exactly size bytes of r into the file system; fewer or more are an
-// error. Blocks of zeros take no room. After an error the arena can still be
+// error. Blocks of zeros take no room, but for the first. After an error the arena can still be
 // used; what was placed of the content is given back.
 func (a *Arena) Put(r io.Reader, size int64) (*Data, error) {
 	if err := a.ready(); err != nil {
@@ -111,6 +111,9 @@ func (a *Arena) keep(b []byte, logical uint32) {
 	fill := a.fill
 	for len(b) > 0 {
 		n := 0
+		if logical == 0 {
+			n = blockSize // GRUB 2.06 cannot read a file that begins with a hole
+		}
 		for n < len(b) && !isZero(b[n:n+blockSize]) {
 			n += blockSize
 		}

@@ -163,11 +163,17 @@ func TestDataReadsBack(t *testing.T) {
 		if err != nil || !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes: %v, equal %v", n, err, bytes.Equal(got, want))
 		}
+		if s := diffContent(onDevice(t, w, d), tree.Bytes(want)); s != "" {
+			t.Error(s)
+		}
 		if d.Size() != int64(n) {
 			t.Errorf("size %d, want %d", d.Size(), n)
 		}
 		if err := w.Discard(d); err != nil {
 			t.Fatal(err)
+		}
+		if _, ok := d.Extents(); ok {
+			t.Error("discarded content has extents")
 		}
 		if _, err := d.Open(); err == nil {
 			t.Error("discarded content can be opened")
@@ -176,6 +182,22 @@ func TestDataReadsBack(t *testing.T) {
 			t.Error("content can be discarded twice")
 		}
 	}
+}
+
+// onDevice is what lies on the device where Extents says.
+func onDevice(t *testing.T, w *Writer, d *Data) tree.Content {
+	t.Helper()
+	es, ok := d.Extents()
+	if !ok {
+		t.Fatal("no extents")
+	}
+	b := make([]byte, (d.Size()+blockSize-1)/blockSize*blockSize)
+	for _, e := range es {
+		if _, err := w.dev.ReadAt(b[e.At:e.At+e.Len], e.Off); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return tree.Bytes(b[:d.Size()])
 }
 
 // TestNothingIsLeftBehind looks for contents that no file has.

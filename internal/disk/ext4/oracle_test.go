@@ -154,6 +154,33 @@ func TestDebugfs(t *testing.T) {
 	}
 }
 
+// TestGRUB reads files as the boot loader does.
+func TestGRUB(t *testing.T) {
+	tooltest.Need(t, "grub-fstest")
+	path, want := nastyImage(t, testOptions(), 700<<20)
+	local := filepath.Join(t.TempDir(), "content")
+	for _, e := range want {
+		inside := "/" + e.Path
+		if e.Content == nil || !strings.HasPrefix(e.Path, "sizes/") && !strings.HasPrefix(e.Path, "types/") {
+			continue
+		}
+		if err := writeFile(local, e.Content); err != nil {
+			t.Fatal(err)
+		}
+		if e.Content.Size() > 0 { // it has nothing to compare in an empty file
+			run(t, "grub-fstest", path, "cmp", "(loop0)"+inside, local)
+		}
+	}
+	for inside, want := range map[string]string{"/links/n4999": "shared", "/attrs/link": "#!", "/names/ünï": string(pattern(2, 100))} {
+		if got := run(t, "grub-fstest", path, "cat", "(loop0)"+inside); got != want {
+			t.Errorf("%s: %q, want %q", inside, got, want)
+		}
+	}
+	if got := run(t, "grub-fstest", path, "ls", "(loop0)/many/"); strings.Count(got, "-") < 6000 {
+		t.Errorf("the large directory has %d names", strings.Count(got, "-"))
+	}
+}
+
 func TestLikeMke2fs(t *testing.T) {
 	d := newDevice(t)
 	writeTree(t, d, newBuilder(), testOptions(), 10<<30)
