@@ -347,13 +347,13 @@ func (m memory) ReadAt(p []byte, off int64) (int, error) { return bytes.NewReade
 func TestBootSectorAndEntryFields(t *testing.T) {
 	m := make(memory, 40*mib)
 	o := fat.Options{HiddenSectors: 0x01020304, Time: when}
-	if err := fat.Write(m, 40*mib, o, stream(dir("."), file("a very long name.text", "x"))); err != nil {
+	if err := fat.Write(m, 40*mib, o, stream(dir("."), file("a very long name.txt", "x"))); err != nil {
 		t.Fatal(err)
 	}
 	if got := m[28:32]; !bytes.Equal(got, []byte{4, 3, 2, 1}) {
 		t.Errorf("hidden sectors are % x", got)
 	}
-	at := bytes.Index(m, []byte("AVERYL~1TEX"))
+	at := bytes.Index(m, []byte("AVERYL~1TXT"))
 	if at < 0 {
 		t.Fatal("the short name of a cut name has no tail")
 	}
