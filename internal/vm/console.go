@@ -77,6 +77,10 @@ func short(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
+// scanLimit is how much of a line is searched: what a boot says of trouble is
+// short, and a guest must not be able to keep the host busy with long lines.
+const scanLimit = 4 << 10
+
 // tailLines is how much of the console is kept in memory, for error texts.
 const tailLines = 200
 
@@ -101,7 +105,7 @@ func newConsole(log io.Writer) *console {
 // follow reads r until it ends.
 func (c *console) follow(r io.Reader) error {
 	return readLines(io.TeeReader(r, (*consoleLog)(c)), func(line []byte, _ bool) bool {
-		text := strings.TrimRight(plain(line), " ")
+		text := strings.TrimRight(plain(line[:min(len(line), scanLimit)]), " ")
 		c.mu.Lock()
 		c.tail = append(c.tail, short(text, 500))
 		if len(c.tail) > 2*tailLines {

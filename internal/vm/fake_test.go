@@ -154,7 +154,7 @@ func (s *stage) act(play string) {
 	case "emergency":
 		say(s.console, "You are in emergency mode. After logging in, type \"journalctl -xb\"")
 	case "binary":
-		junk := make([]byte, 3<<20)
+		junk := make([]byte, 1<<20)
 		for i := range junk {
 			junk[i] = byte(i*7 + i>>8)
 		}

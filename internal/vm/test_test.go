@@ -31,7 +31,7 @@ func fake(t *testing.T, play string) Options {
 	}
 	return Options{
 		Disk: Disk{Path: disk}, Firmware: BIOS, Accel: "tcg", QEMU: qemu, TempDir: dir,
-		SerialLog: filepath.Join(dir, "console.log"), Timeout: 20 * time.Second, Now: time.Now,
+		SerialLog: filepath.Join(dir, "console.log"), Timeout: time.Minute, Now: time.Now,
 		Log: func(s string) { t.Log(s) }, settle: 200 * time.Millisecond,
 	}
 }
