@@ -55,6 +55,7 @@ func serveLayout(t *testing.T, dir string) (host string, hits *int) {
 
 // A base's blobs stay what they are, so that machines download only what is new.
 func TestBaseBlobsStay(t *testing.T) {
+	t.Parallel()
 	dir, base := baseImage(t)
 	host, hits := serveLayout(t, dir)
 	steps := []Step{
@@ -117,6 +118,7 @@ func config(t *testing.T, dir string) string {
 
 // Other stages may be FROM other images, and a base may come of a Containerfile.
 func TestOtherImages(t *testing.T) {
+	t.Parallel()
 	dir, base := baseImage(t)
 	host, _ := serveLayout(t, dir)
 	img := host + "/tools@" + base.ManifestDigest.String()
@@ -163,6 +165,7 @@ func TestRegistryFailureIsTheNetworks(t *testing.T) {
 
 // Layer modes, compressions, and what a change of each input builds again.
 func TestWhatIsBuiltAgain(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t)
 	o.Steps[0].(*Containerfile).Layers = PerInstruction
 	r := build(t, o)
@@ -206,6 +209,7 @@ func TestWhatIsBuiltAgain(t *testing.T) {
 // What is not in the context is not hashed, and times and modes of the
 // checkout do not count.
 func TestContextOnDisk(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t)
 	want := build(t, o)
 	dir := t.TempDir()
@@ -233,6 +237,7 @@ func TestContextOnDisk(t *testing.T) {
 
 // skopeo reads what was made, and unpacks every layer of it.
 func TestSkopeoReadsIt(t *testing.T) {
+	t.Parallel()
 	tooltest.Need(t, "skopeo")
 	for _, c := range []Compression{Zstd, Gzip, Plain} {
 		o := testOptions(t)
@@ -244,6 +249,28 @@ func TestSkopeoReadsIt(t *testing.T) {
 		}
 		if _, err := tool.Run(t.Context(), "skopeo", "copy", "oci:"+o.Dst+":latest", "dir:"+t.TempDir()); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// With an OCI runtime the image is the same.
+func TestRuntimeIsolation(t *testing.T) {
+	t.Parallel()
+	if _, err := runtimeName(); err != nil {
+		t.Skip(err)
+	}
+	o := testOptions(t)
+	want := build(t, o)
+	p := testOptions(t)
+	p.Isolation = OCI
+	r, err := Build(logTo(t), p)
+	if err != nil {
+		t.Skipf("the runtime does not work here: %v", err)
+	}
+	if r.ManifestDigest != want.ManifestDigest {
+		t.Errorf("got %s, want %s", r.ManifestDigest, want.ManifestDigest)
+		if d := cmp.Diff(lines(t, o.Dst), lines(t, p.Dst)); d != "" {
+			t.Error(d)
 		}
 	}
 }

@@ -82,6 +82,7 @@ func TestCancel(t *testing.T) {
 
 // What an instruction leaves running does not outlive the build.
 func TestDaemonsEnd(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t)
 	word := fmt.Sprintf("87654.%d", os.Getpid())
 	o.Steps = []Step{&Containerfile{Name: "forks", FS: fstest.MapFS{"Containerfile": {Data: []byte("ARG BASE\nFROM ${BASE}\nRUN setsid sleep " + word + " </dev/null >/dev/null 2>&1 &\nRUN echo ok > /etc/ok\n")}}}}
@@ -92,6 +93,7 @@ func TestDaemonsEnd(t *testing.T) {
 // Killed at any moment, a build leaves no half output, and the next one makes
 // the same bytes from the same caches.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	staticBusybox(t)
 	dir, exe := scratch(t)
 	want := builds(t, nil, exe, filepath.Join(dir, "whole"))
@@ -142,6 +144,7 @@ func TestKilledAnywhere(t *testing.T) {
 
 // Several builds share one work folder one after the other.
 func TestBuildsWaitForEachOther(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t)
 	want := build(t, o)
 	other := testOptions(t)
@@ -209,6 +212,7 @@ func must(t *testing.T, err error) {
 
 // Clean leaves nothing of the store, whose files belong to other ids.
 func TestClean(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t)
 	build(t, o)
 	must(t, Clean(t.Context(), o.Work))

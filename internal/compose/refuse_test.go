@@ -111,6 +111,7 @@ func TestHostileArchives(t *testing.T) {
 }
 
 func TestFailingInstruction(t *testing.T) {
+	t.Parallel()
 	o := testOptions(t)
 	o.Steps = []Step{&Containerfile{Name: "fails", FS: fstest.MapFS{"Containerfile": {Data: []byte("ARG BASE\nFROM ${BASE}\nRUN echo before >&2; exit 7\n")}}}}
 	_, err := Build(logTo(t), o)

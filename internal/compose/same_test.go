@@ -135,6 +135,7 @@ func TestSameBytesEverywhere(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			got := builds(t, c.before, exe, filepath.Join(dir, strings.ReplaceAll(name, " ", "-")), c.env...)
 			if name == "user" {
 				fi, err := os.Stat(filepath.Join(dir, name, "image", "index.json"))
@@ -197,6 +198,7 @@ func TestHelperError(t *testing.T) {
 
 // A full disk is an error that says where and how much, and leaves no output.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	staticBusybox(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount a small file system")
@@ -226,6 +228,7 @@ func TestDiskFull(t *testing.T) {
 // On a file system that cannot carry an overlay, as inside of many containers,
 // there is no image rather than another one.
 func TestWorkOnAnOverlay(t *testing.T) {
+	t.Parallel()
 	staticBusybox(t)
 	if os.Geteuid() != 0 {
 		t.Skip("only root can mount an overlay without a namespace")
