@@ -200,7 +200,7 @@ func TestResolveOfGoValues(t *testing.T) {
 		t.Errorf("steps are %+v", p.Steps)
 	}
 	b.Name = ""
-	if _, err := b.Resolve(testEnvironment); err == nil || !strings.Contains(err.Error(), "blueprint:0:0: missing-key") {
+	if _, err := b.Resolve(testEnvironment); err == nil || !strings.Contains(err.Error(), "blueprint: missing-key") {
 		t.Errorf("a blueprint without name resolves: %v", err)
 	}
 }

@@ -76,7 +76,7 @@ func (p *Plan) validate(c *checker) Problems {
 	}
 	c.packages(p.Packages, key("packages"))
 	c.planBase(p.Base)
-	if c.need(p.Update.Source, key("update", "source"), "") {
+	if c.need(p.Update.Source, key("update", "source"), "say where installed machines look for updates: registry.example.com/name:tag") {
 		c.updateSource(p.Update.Source, key("update", "source"))
 	}
 	if c.need(p.Update.Signature, key("update", "signature"), "") {

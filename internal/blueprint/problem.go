@@ -33,10 +33,15 @@ const (
 	Warning Severity = "warning"
 )
 
-// String is "file:line:col: code: text", and the hint on a line of its own.
+// String is "file:line:col: code: text", and the hint on a line of its own. What
+// stands nowhere has neither line nor column.
 func (p Problem) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s:%d:%d: ", p.File, p.Line, p.Col)
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Col)
+	}
+	b.WriteString(": ")
 	if p.Severity == Warning {
 		b.WriteString("warning: ")
 	}
