@@ -51,7 +51,8 @@ func (e *encoder) table(v reflect.Value, path string) {
 	for _, f := range fieldsOf(v.Type()) {
 		value := v.Field(f.index)
 		optional := strings.HasSuffix(v.Type().Field(f.index).Tag.Get("toml"), ",omitempty")
-		if optional && (value.IsZero() || value.Kind() == reflect.Slice && value.Len() == 0) {
+		empty := value.IsZero() || (value.Kind() == reflect.Slice || value.Kind() == reflect.Map) && value.Len() == 0
+		if optional && empty {
 			continue
 		}
 		if isTable(value.Type()) {
