@@ -23,7 +23,6 @@ import (
 	"github.com/aitheros/aither-image/internal/compose"
 	"github.com/aitheros/aither-image/internal/debian"
 	"github.com/aitheros/aither-image/internal/layer"
-	"github.com/aitheros/aither-image/internal/registry"
 	"github.com/aitheros/aither-image/overlays"
 )
 
@@ -44,7 +43,7 @@ func (o *Options) image(ctx context.Context) (*layer.Image, error) {
 		}
 		reg := o.Registry
 		reg.Arch = goArch(p.Arch)
-		if _, err := registry.Fetch(ctx, ref, dst, reg); err != nil {
+		if _, err := compose.Fetch(ctx, filepath.Join(o.Cache, "compose"), ref, dst, reg); err != nil {
 			return nil, fmt.Errorf("fetching %s: %w", ref, err)
 		}
 		return layer.Open(dst, imageTag)
@@ -154,7 +153,7 @@ func (o *Options) baseTime(ctx context.Context, c *compose.Options) (time.Time, 
 	dir := filepath.Join(o.Cache, "bases", digestName(c.Base.Ref))
 	reg := o.Registry
 	reg.Arch = c.Arch
-	if _, err := registry.Fetch(ctx, c.Base.Ref, dir, reg); err != nil {
+	if _, err := compose.Fetch(ctx, c.Work, c.Base.Ref, dir, reg); err != nil {
 		return time.Time{}, fmt.Errorf("fetching the base %s: %w", c.Base.Ref, err)
 	}
 	im, err := layer.Open(dir, imageTag)
