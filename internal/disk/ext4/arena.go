@@ -32,6 +32,7 @@ type Arena struct {
 
 	one     [1]byte
 	scratch []extent
+	zeros   bool // the file being placed begins with a block of zeros
 	slab    []extent
 	datas   []Data
 }
@@ -60,7 +61,7 @@ func (a *Arena) Put(r io.Reader, size int64) (*Data, error) {
 	if size < 0 || (size+blockSize-1)>>blockBits > maxFileBlocks {
 		return nil, fmt.Errorf("placing content of %d bytes: ext4 files have at most 16 TiB", size)
 	}
-	a.scratch = a.scratch[:0]
+	a.scratch, a.zeros = a.scratch[:0], false
 	for done := int64(0); done < size; {
 		n, err := a.chunk(r, size-done, uint32(done>>blockBits))
 		if err != nil {
@@ -113,6 +114,7 @@ func (a *Arena) keep(b []byte, logical uint32) {
 		n := 0
 		if logical == 0 {
 			n = blockSize // GRUB 2.06 cannot read a file that begins with a hole
+			a.zeros = isZero(b[:blockSize])
 		}
 		for n < len(b) && !isZero(b[n:n+blockSize]) {
 			n += blockSize
@@ -154,7 +156,7 @@ func (a *Arena) extend(e extent) {
 func (a *Arena) newData(size int64) *Data {
 	n := len(a.scratch)
 	if n > extentSlab/8 {
-		return &Data{w: a.w, a: a, size: size, ext: append([]extent(nil), a.scratch...)}
+		return &Data{w: a.w, a: a, size: size, ext: append([]extent(nil), a.scratch...), zeros: a.zeros}
 	}
 	if cap(a.slab)-len(a.slab) < n {
 		a.slab = make([]extent, 0, extentSlab)
@@ -164,7 +166,7 @@ func (a *Arena) newData(size int64) *Data {
 		a.datas = make([]Data, 0, dataSlab)
 	}
 	end := len(a.slab)
-	a.datas = append(a.datas, Data{w: a.w, a: a, size: size, ext: a.slab[end-n : end : end]})
+	a.datas = append(a.datas, Data{w: a.w, a: a, size: size, ext: a.slab[end-n : end : end], zeros: a.zeros})
 	return &a.datas[len(a.datas)-1]
 }
 

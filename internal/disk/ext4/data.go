@@ -30,6 +30,7 @@ type Data struct {
 	size  int64
 	ext   []extent // by logical block; what lies between is zeros
 	state dataState
+	zeros bool // the first block is zeros, and placed
 }
 
 // Size is the number of bytes.

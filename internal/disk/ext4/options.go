@@ -118,8 +118,8 @@ type Stats struct {
 	FreeInodes   int64
 	// Zero lists the zeros that must be there even where a program that skips
 	// holes or zeros copies the image over old contents: the journal, whose
-	// old transactions could be taken for new ones after a crash, and bitmaps
-	// of groups with nothing in them. Everything else that reads as zeros may
+	// old transactions could be taken for new ones after a crash, the first
+	// blocks of files that begin with zeros, and bitmaps of empty groups. Everything else that reads as zeros may
 	// be left as it is.
 	Zero []Range
 }

@@ -101,7 +101,7 @@ func (f *finisher) stats() Stats {
 		Inodes:       int64(f.geo.groups) * int64(f.w.lay.inodesPer),
 		FreeInodes:   int64(f.super.freeInodes),
 	}
-	st.Zero = f.zero
+	st.Zero = append(f.c.zero, f.zero...)
 	for i, e := range f.journal {
 		r := Range{int64(e.phys) << blockBits, int64(e.len) << blockBits}
 		if i == 0 { // the journal's own superblock

@@ -95,6 +95,7 @@ type collector struct {
 	last   int32            // and its index
 	hasTop bool
 	xattrs xattrs
+	zero   []Range // blocks of zeros that are part of files
 }
 
 func newCollector(w *Writer, tail *Arena) *collector {
@@ -258,6 +259,9 @@ func (c *collector) takeContent(n *node, content tree.Content) error {
 	}
 	d.state = inUse
 	n.size, n.ext = d.size, d.ext
+	if d.zeros {
+		c.zero = append(c.zero, Range{int64(d.ext[0].phys) << blockBits, blockSize})
+	}
 	return nil
 }
 
