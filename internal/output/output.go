@@ -67,6 +67,10 @@ type Result struct {
 	SHA256 string
 }
 
+// Stage is what formats report their progress under; who calls them says when
+// the stage starts and ends.
+const Stage = "outputs"
+
 // A Format writes one kind of file.
 type Format interface {
 	// Name is what users call it.

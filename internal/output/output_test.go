@@ -17,6 +17,7 @@ import (
 	"github.com/aitheros/aither-image/internal/atomicfile"
 	"github.com/aitheros/aither-image/internal/output"
 	"github.com/aitheros/aither-image/internal/output/qcow2"
+	"github.com/aitheros/aither-image/internal/progress"
 	"github.com/aitheros/aither-image/internal/tool"
 	"github.com/aitheros/aither-image/internal/tool/tooltest"
 )
@@ -277,6 +278,24 @@ func TestFailureLeavesTheOlderOutput(t *testing.T) {
 			t.Errorf("%s: the older output is gone, %v", f.Name(), err)
 		}
 		checkFiles(t, filepath.Dir(dst), res.Files)
+	}
+}
+
+func TestProgressReachesTheTotal(t *testing.T) {
+	_, rs, all := disk(t)
+	var last progress.Event
+	ctx := progress.With(context.Background(), progress.Func(func(e progress.Event) {
+		if e.Done <= last.Done || e.Stage != output.Stage || e.Kind != progress.Update {
+			t.Errorf("%+v after %+v", e, last)
+		}
+		last = e
+	}))
+	src := output.Source{R: bytes.NewReader(all), Size: int64(len(all)), Data: rs}
+	if _, err := (output.QCOW2{}).Write(ctx, filepath.Join(t.TempDir(), "disk"), src, output.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if last.Done != last.Total || last.Total < 34*mib {
+		t.Errorf("ends with %+v", last)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aitheros/aither-image/internal/atomicfile"
 	"github.com/aitheros/aither-image/internal/output/qcow2"
+	"github.com/aitheros/aither-image/internal/progress"
 )
 
 // QCOW2 is QEMU's format.
@@ -43,11 +44,9 @@ func writeQCOW2(ctx context.Context, f *atomicfile.File, src Source, o Options) 
 	if err != nil {
 		return Result{}, err
 	}
-	for _, r := range grow(src.Data, qcow2.ClusterSize, src.Size) {
-		if err := w.Add(ctx, src.R, r.Off, r.Len); err != nil {
-			w.Abort()
-			return Result{}, err
-		}
+	if err := addAll(ctx, w, src); err != nil {
+		w.Abort()
+		return Result{}, err
 	}
 	if err := w.Close(); err != nil {
 		return Result{}, err
@@ -63,4 +62,22 @@ func writeQCOW2(ctx context.Context, f *atomicfile.File, src Source, o Options) 
 		}
 	}
 	return commit(f, beside, sum(src.Data))
+}
+
+// addAll hands the disk's data on and reports how far it is.
+func addAll(ctx context.Context, w *qcow2.Writer, src Source) error {
+	const step = 1024 * qcow2.ClusterSize
+	rs := grow(src.Data, qcow2.ClusterSize, src.Size)
+	report, total, done := progress.From(ctx), sum(rs), int64(0)
+	for _, r := range rs {
+		for off := r.Off; off < r.End(); off += step {
+			n := min(step, r.End()-off)
+			if err := w.Add(ctx, src.R, off, n); err != nil {
+				return err
+			}
+			done += n
+			report.Report(progress.Event{Stage: Stage, Kind: progress.Update, Done: done, Total: total, Unit: "bytes"})
+		}
+	}
+	return nil
 }
