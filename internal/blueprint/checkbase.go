@@ -19,6 +19,7 @@ var (
 	// packageForm takes names of Debian and RPM packages, with an architecture
 	// or a version behind; never what a package manager reads as an option.
 	packageForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9+._:~^=-]*$`)
+	secretForm  = regexp.MustCompile(`(?i)(^|_)(password|passwd|secret|token|api_?key|private_?key)(_|$)`)
 	argForm     = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
@@ -206,8 +207,13 @@ func (c *checker) overlay(s Overlay, w place) {
 	}
 }
 
+// args checks build arguments. Those that sound like secrets earn a warning: an
+// image keeps them in its history.
 func (c *checker) args(args map[string]string, w place) {
-	for name := range args {
+	for name, value := range args {
+		if secretForm.MatchString(name) && value != "" {
+			c.warnf(w.to(name), "secret", "fetch what needs it before the build", "the image's history keeps the build argument %q for every reader", name)
+		}
 		if !argForm.MatchString(name) {
 			c.keyf(w.to(name), "bad-name", "use letters, digits and \"_\"", "%q cannot name a build argument", name)
 		}
