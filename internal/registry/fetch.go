@@ -34,6 +34,8 @@ func Resolve(ctx context.Context, ref string, o Options) (digest.Digest, error) 
 	if d := s.pinned(); d != "" {
 		return d, checkDigest(d)
 	}
+	ctx, end := s.guard(ctx)
+	defer end()
 	var top digest.Digest
 	err = o.retry(ctx, s.named != nil, func(ctx context.Context) error {
 		src, err := s.open(ctx, o)
@@ -110,6 +112,8 @@ func FetchInto(ctx context.Context, ref string, pin digest.Digest, l *Layout, o 
 	if err := s.pinTo(pin); err != nil {
 		return Result{}, fmt.Errorf("image reference %q: %w", ref, err)
 	}
+	ctx, end := s.guard(ctx)
+	defer end()
 	remote := s.named != nil
 	progress.From(ctx).Report(progress.Event{Stage: stageName, Kind: progress.Start, Text: ref})
 	var src types.ImageSource

@@ -29,6 +29,9 @@ func (o Options) retry(ctx context.Context, remote bool, try func(context.Contex
 		if err == nil || !remote {
 			return err
 		}
+		if errors.Is(context.Cause(ctx), errPlain) {
+			return networkError(errPlain)
+		}
 		if ctx.Err() != nil {
 			return err
 		}

@@ -128,6 +128,8 @@ func Push(ctx context.Context, dir, tag, ref string, o Options) (v1.Descriptor, 
 	if err != nil {
 		return d, err
 	}
+	ctx, end := s.guard(ctx)
+	defer end()
 	err = o.retry(ctx, true, func(ctx context.Context) error {
 		return copyImage(ctx, s.ref, src, &copy.Options{SourceCtx: SystemContext(o), DestinationCtx: s.sys, PreserveDigests: true, RemoveSignatures: true})
 	})
