@@ -142,6 +142,17 @@ func checkContents(t *testing.T, d *memDevice) {
 			}
 		}
 	}
+	for path, want := range map[string]tree.Content{
+		"f5-0": tree.Text("late"), "g-same": tree.Bytes(pattern(100, 2<<20)), "h-other": tree.Text("from elsewhere"),
+	} {
+		e, err := f.Lookup(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := diffContent(e.Content, want); s != "" {
+			t.Errorf("%s: %s", path, s)
+		}
+	}
 	if used := len(d.pages) * blockSize; used > 25<<20 {
 		t.Errorf("the image takes %d bytes: what was discarded is still there", used)
 	}
@@ -320,6 +331,17 @@ func TestAbortWakesWaiting(t *testing.T) {
 			t.Errorf("Put after Abort ended with %v", err)
 		}
 	})
+}
+
+func TestAbortWithoutCause(t *testing.T) {
+	w, err := NewWriter(newMemDevice(), testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.Abort(nil)
+	if _, err := w.NewArena(0).Put(strings.NewReader("x"), 1); !errors.Is(err, ErrAborted) {
+		t.Error(err)
+	}
 }
 
 // brokenDevice fails after a number of bytes were written.
