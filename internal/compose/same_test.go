@@ -250,3 +250,19 @@ func TestWorkOnAnOverlay(t *testing.T) {
 		}
 	}
 }
+
+// A work folder may have any name but those that mount options cannot carry.
+func TestOddFolderNames(t *testing.T) {
+	t.Parallel()
+	for name, good := range map[string]bool{"with space": true, "ünï $x`y": true, "a:b": false, "a,b": false} {
+		t.Run(name, func(t *testing.T) {
+			o := testOptions(t)
+			dir := filepath.Join(t.TempDir(), name)
+			o.Work, o.Dst = filepath.Join(dir, "work"), filepath.Join(dir, "image")
+			_, err := Build(t.Context(), o)
+			if good && err != nil || !good && (!errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "hint: give another work folder")) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}

@@ -77,6 +77,9 @@ func (s *store) open() error {
 		return err
 	}
 	graph := s.work.path("store", "overlay")
+	if strings.ContainsAny(graph, ",:\\") {
+		return fmt.Errorf("opening the container store: the path %q holds a comma, colon or backslash, which mount options cannot carry: %w\nhint: give another work folder", graph, ErrUsage)
+	}
 	st, err := storage.GetStore(storage.StoreOptions{
 		GraphRoot: graph, RunRoot: s.work.path("run", "overlay"), GraphDriverName: "overlay",
 	})
