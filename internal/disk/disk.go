@@ -208,7 +208,9 @@ func (im *Image) rest(ctx context.Context, p Parts, r *Result) error {
 }
 
 func (im *Image) separateBoot(ctx context.Context, part *plan.Partition, s tree.Stream, r *Result) error {
-	w, err := ext4.NewWriter(&region{f: im.file, off: part.Start}, im.fsOptions(part))
+	o := im.fsOptions(part)
+	o.GrowTo = part.Size // it stays as it is, and needs no room for more groups
+	w, err := ext4.NewWriter(&region{f: im.file, off: part.Start}, o)
 	if err != nil {
 		return err
 	}

@@ -163,7 +163,7 @@ func (d *deployer) fstab() string {
 		fmt.Fprintf(&b, "UUID=%s /boot auto ro 0 0\n", d.opts.Boot)
 	}
 	if d.opts.ESP != "" {
-		fmt.Fprintf(&b, "UUID=%s /boot/efi vfat umask=0077,shortname=winnt,nofail 0 2\n", d.opts.ESP)
+		fmt.Fprintf(&b, "UUID=%s /boot/efi vfat umask=0077,shortname=winnt,nofail,x-systemd.device-timeout=5min 0 2\n", d.opts.ESP)
 	}
 	return b.String()
 }

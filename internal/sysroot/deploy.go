@@ -102,12 +102,15 @@ func (t *Tree) Deploy(ctx context.Context, opts DeployOptions) (*Deployment, err
 
 func (d *deployer) streams() {
 	finish := d.t.labeller(d.opts.Time)
+	// File systems have it in any case; here it gets its label.
+	d.root.children["lost+found"] = physDir(0o700)
 	if d.opts.Boot == "" {
 		d.root.children["boot"] = d.boot
 	} else {
 		d.root.children["boot"] = physDir(0o755)
 		boot := physDir(0o755)
 		boot.children = d.boot.children
+		boot.children["lost+found"] = physDir(0o700)
 		d.out.BootTree = boot.stream(func(e *tree.Entry, labelled bool) {
 			path := e.Path
 			if e.Path = "boot"; path != "." {
