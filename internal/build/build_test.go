@@ -25,6 +25,7 @@ import (
 	"github.com/aitheros/aither-image/internal/blueprint"
 	"github.com/aitheros/aither-image/internal/compose"
 	"github.com/aitheros/aither-image/internal/disk"
+	"github.com/aitheros/aither-image/internal/disk/plan"
 	"github.com/aitheros/aither-image/internal/layer"
 	"github.com/aitheros/aither-image/internal/layer/layertest"
 	"github.com/aitheros/aither-image/internal/lint"
@@ -297,6 +298,25 @@ func TestOnlyNewLayersAreRead(t *testing.T) {
 		if l == nil {
 			t.Errorf("layer %d would be read again", i)
 		}
+	}
+}
+
+// A /boot that proves too small for its kernel is made larger, in one more pass.
+func TestLargeInitramfsMakesALargerBoot(t *testing.T) {
+	t.Parallel()
+	layout, out := t.TempDir(), t.TempDir()
+	fixture(t, layout, layertest.Layer{Compression: "zstd", Tar: layertest.Tar(t,
+		layertest.File("usr/lib/modules/6.1.0/initramfs.img", 0o600, strings.Repeat("\x00", 450<<20)))})
+	o := options(layout, out)
+	o.Plan.Disk.Layout, o.Plan.Output.Types = blueprint.LayoutSeparateBoot, []string{"raw"}
+	r := build(t, o)
+	boot := r.Disk.Find(plan.Boot)
+	if boot.Size < 2250<<20 || !strings.Contains(boot.Why, "initramfs") {
+		t.Errorf("/boot has %d bytes: %s", boot.Size, boot.Why)
+	}
+	i, err := Inspect(context.Background(), filepath.Join(out, "image/disk.raw"), t.TempDir())
+	if err != nil || len(i.Deployments) != 1 {
+		t.Errorf("%+v, %v", i, err)
 	}
 }
 
