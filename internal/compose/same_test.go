@@ -37,12 +37,10 @@ func scratch(t *testing.T) (dir, exe string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	b, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
 	exe = filepath.Join(dir, "compose.test")
-	if err := os.WriteFile(exe, b, 0o755); err != nil {
+	// By another program: a child that is forked while we write the file would
+	// keep it open for writing, and the kernel runs no such file.
+	if _, err := tool.Run(t.Context(), "cp", os.Args[0], exe); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(dir, 0o755); err != nil {
