@@ -29,56 +29,6 @@ const (
 	chunkCount = 8
 )
 
-// SizeHint guesses the inflated size of layer i in bytes without inflating it:
-// exact for plain layers and for zstd frames that tell, the low 32 bits for
-// gzip. It is a function of the blob's bytes alone, and 0 when nothing is known.
-func (im *Image) SizeHint(i int) (int64, error) {
-	p, err := im.BlobPath(im.Layers[i].Digest)
-	if err != nil {
-		return 0, err
-	}
-	f, err := os.Open(p)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = f.Close() }() // only read from
-	fi, err := f.Stat()
-	if err != nil {
-		return 0, err
-	}
-	var head [zstd.HeaderMaxSize]byte
-	n, err := f.ReadAt(head[:], 0)
-	if err != nil && err != io.EOF {
-		return 0, err
-	}
-	return sizeHint(head[:n], f, fi.Size())
-}
-
-func sizeHint(head []byte, r io.ReaderAt, size int64) (int64, error) {
-	switch compression(head) {
-	case "gzip":
-		var t [4]byte
-		if _, err := r.ReadAt(t[:], max(0, size-4)); err != nil && err != io.EOF {
-			return 0, err
-		}
-		isize := int64(binary.LittleEndian.Uint32(t[:]))
-		for isize < size { // a gzip member never grows by more than a few bytes
-			isize += 1 << 32
-		}
-		if isize > 1100*size { // deflate cannot shrink further: several members
-			isize = 4 * size
-		}
-		return isize, nil
-	case "zstd":
-		var h zstd.Header
-		if err := h.Decode(head); err == nil && h.HasFCS && h.FrameContentSize < 1<<40 {
-			return max(int64(h.FrameContentSize), size), nil
-		}
-		return 4 * size, nil
-	}
-	return size, nil
-}
-
 // compression tells by the first bytes how a blob is compressed, as every
 // reader of images does: media types are often wrong.
 func compression(head []byte) string {

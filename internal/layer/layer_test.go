@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/aitheros/aither-image/internal/layer"
@@ -140,12 +142,56 @@ func TestBombStopsAtTheLimit(t *testing.T) {
 
 func TestSizeHint(t *testing.T) {
 	body := strings.Repeat("x", 100_000)
+	want := int64(len(layertest.Tar(t, layertest.File("a", 0o644, body))))
 	for _, c := range []string{"", "gzip"} {
 		im := oneLayer(t, c, layertest.File("a", 0o644, body))
-		got, err := im.SizeHint(0)
-		want := int64(len(layertest.Tar(t, layertest.File("a", 0o644, body))))
-		if err != nil || got != want {
+		if got, err := im.SizeHint(0); err != nil || got != want {
 			t.Errorf("%q: got %d, %v, want %d", c, got, err, want)
+		}
+	}
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderCRC(true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame := func(n int) []byte { return e.EncodeAll([]byte(strings.Repeat("abcdefgh", n/8)), nil) }
+	noise := make([]byte, 300_000)
+	for i := range noise {
+		noise[i] = byte(i * i >> 7)
+	}
+	skippable := []byte{0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3}
+	var stream bytes.Buffer // a frame that does not tell its size
+	z, err := zstd.NewWriter(&stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := z.Write(noise); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	lie := []byte{0x28, 0xb5, 0x2f, 0xfd, 0xc0, 0x00, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0, 0} // 2^40 bytes in an empty block
+	for name, tt := range map[string]struct {
+		blob []byte
+		want int64
+	}{
+		"one frame":      {frame(400_000), 400_000},
+		"several frames": {slices.Concat(skippable, frame(400_000), e.EncodeAll(noise, nil), skippable, frame(800)), 700_800},
+		"no size":        {stream.Bytes(), 4 * int64(stream.Len())},
+		"cut short":      {frame(400_000)[:20], 80},
+		"a lie":          {lie, 32*int64(len(lie)) + 64<<20},
+	} {
+		im := oneLayer(t, "")
+		im.Layers[0].Digest = digest.FromBytes(tt.blob)
+		p, err := im.BlobPath(im.Layers[0].Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(p, tt.blob, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := im.SizeHint(0); err != nil || got != tt.want {
+			t.Errorf("%s: got %d, %v, want %d", name, got, err, tt.want)
 		}
 	}
 }
