@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/aitheros/aither-image/internal/blueprint"
+	"github.com/aitheros/aither-image/internal/disk/plan"
 	"github.com/aitheros/aither-image/internal/layer"
 	"github.com/aitheros/aither-image/internal/osbuild"
 	"github.com/aitheros/aither-image/internal/sysroot"
@@ -83,6 +84,11 @@ func (p *program) manifest(ctx context.Context, f *manifestFlags, image string) 
 	if err != nil {
 		return err
 	}
+	if f.rootfs == "ext4" { // the layout that build writes, identifiers included
+		if o.Layout, err = plan.New(plan.Options{Arch: o.Image.Arch, Seed: o.Seed, RootSize: plan.RootSize(plan.Usage{Image: int64(o.Image.Size)})}); err != nil {
+			return err
+		}
+	}
 	text, err := osbuild.Manifest(o)
 	if err != nil {
 		return err
@@ -108,12 +114,12 @@ func (p *program) osbuildChanges(f *manifestFlags, o *osbuild.Options) error {
 	if err != nil {
 		return err
 	}
-	plan, problems := base.WithConfig(f.config, src)
+	merged, problems := base.WithConfig(f.config, src)
 	if err := problems.Err(); err != nil {
 		return err
 	}
-	o.Kargs = plan.Kernel.Append
-	text, err := json.Marshal(plan.Customizations)
+	o.Kargs = merged.Kernel.Append
+	text, err := json.Marshal(merged.Customizations)
 	if err != nil {
 		return fmt.Errorf("internal error: %w", err)
 	}
