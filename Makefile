@@ -50,6 +50,7 @@ nightly: boots ## boots, long sweeps and every fuzz target for a minute
 		done; done
 
 bench: setup-test $(BIN) ## speed and memory as ratios against other programs, in one run
+	$(BIN) build --type raw,qcow2 --output build --cache $(CACHE) lab
 	$(GO) run ./test/bench -aither-image $(BIN) -scratch .cache/bench
 
 build: setup-build $(BIN) ## only the program: build/bin/aither-image
