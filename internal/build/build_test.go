@@ -290,7 +290,7 @@ func TestOnlyNewLayersAreRead(t *testing.T) {
 		t.Fatal("nothing is remembered of the last disk")
 	}
 	defer p.Close()
-	im, err := layer.Open(filepath.Join(out, ociPath), "")
+	im, err := layer.Open(second, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -535,7 +535,7 @@ func TestInspect(t *testing.T) {
 			}
 		}
 	}
-	i, err := Inspect(context.Background(), filepath.Join(out, ociPath), t.TempDir())
+	i, err := Inspect(context.Background(), layout, t.TempDir())
 	if err != nil || i.Image == nil || i.Image.Kernel != "6.1.0" || i.Image.OS != "Test 1" || len(i.Image.Layers) != 5 {
 		t.Errorf("%+v, %v", i, err)
 	}

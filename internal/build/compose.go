@@ -37,6 +37,13 @@ func (o *Options) image(ctx context.Context) (*layer.Image, error) {
 	dst := filepath.Join(o.Output, ociPath)
 	p := o.Plan
 	if asIs(p) {
+		// What lies in a layout needs no copy; an index of several platforms,
+		// or no layout at all, is Fetch's to judge.
+		if p.Base.Kind == blueprint.BaseLayout {
+			if im, err := layer.Open(p.Base.Path, p.Base.Reference); err == nil {
+				return im, nil
+			}
+		}
 		ref, err := baseRef(p)
 		if err != nil {
 			return nil, err

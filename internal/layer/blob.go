@@ -231,6 +231,30 @@ func altered(format string, args ...any) error {
 	return &AlteredError{fmt.Sprintf(format, args...)}
 }
 
+// Verify reads the blob of layer i and checks its digest alone. It tells what
+// was wrong with a layer that could not be read: an altered blob mostly fails
+// somewhere in the middle first.
+func (im *Image) Verify(i int) (err error) {
+	want := im.Layers[i]
+	p, err := im.BlobPath(want.Digest)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return err
+	}
+	if got := digest.NewDigestFromBytes(digest.SHA256, h.Sum(nil)); got != want.Digest {
+		return altered("layer %s has the digest %s", want.Digest, got)
+	}
+	return nil
+}
+
 // Close reads the rest and checks size, digest and diff id.
 func (b *Blob) Close() error {
 	_, err := io.Copy(io.Discard, b)

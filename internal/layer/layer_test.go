@@ -104,6 +104,24 @@ func TestChangedBlobsAreRefused(t *testing.T) {
 	}
 }
 
+func TestVerify(t *testing.T) {
+	im := oneLayer(t, "gzip", layertest.File("a", 0o644, strings.Repeat("x", 1000)))
+	if err := im.Verify(0); err != nil {
+		t.Errorf("a whole blob: %v", err)
+	}
+	p, err := im.BlobPath(im.Layers[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p, []byte("junk"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var a *layer.AlteredError
+	if err := im.Verify(0); !errors.As(err, &a) {
+		t.Errorf("an altered blob: %v", err)
+	}
+}
+
 func TestWrongDiffIDIsRefused(t *testing.T) {
 	im := oneLayer(t, "gzip", layertest.File("a", 0o644, "x"))
 	im.DiffIDs[0] = digest.FromString("another")

@@ -99,6 +99,11 @@ func (in *ingest) readLayer(ctx context.Context, i int, arena Arena) (*layerTree
 	lt, err := in.walk(ctx, i, &meteredReader{ctx: ctx, r: blob, m: in.report, scale: in.scale(i)}, arena)
 	if err != nil {
 		blob.Abort()
+		if ctx.Err() == nil {
+			if why := in.im.Verify(i); why != nil {
+				return nil, why
+			}
+		}
 		return nil, err
 	}
 	if err := blob.Close(); err != nil {
