@@ -166,10 +166,14 @@ func TestTwiceTheSameBytes(t *testing.T) {
 			t.Errorf("with %d processors and %d workers: %s, want %s", procs, o.Workers, got, want)
 		}
 	}
-	c := child(layoutIn(t), filepath.Join(t.TempDir(), "tz"))
+	elsewhere := filepath.Join(t.TempDir(), "tz")
+	c := child(layoutIn(t), elsewhere)
 	c.Env = append(c.Env, "TZ=Asia/Kathmandu", "LC_ALL=tr_TR.UTF-8", "GOMAXPROCS=3")
 	if b, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, b)
+	}
+	if got := sums(t, elsewhere); got != want {
+		t.Errorf("in another time zone and language: %s, want %s", got, want)
 	}
 }
 
