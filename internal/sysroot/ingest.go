@@ -39,6 +39,7 @@ type ingest struct {
 	store Store
 	opts  ReadOptions
 	kinds []layerKind
+	hints []int64 // inflated sizes of the layers, as far as they can be guessed
 	// policy is the labeller that the layers are guessed to end up with. It
 	// only saves reading content back: labels are checked once the tree is known.
 	policy atomic.Pointer[selinux.Policy]
@@ -48,16 +49,13 @@ type ingest struct {
 // readLayers reads all layers, side by side.
 func (in *ingest) readLayers(ctx context.Context) ([]*layerTree, error) {
 	out := make([]*layerTree, len(in.im.Layers))
-	workers := in.opts.Workers
-	if workers <= 0 {
-		workers = 4
-	}
 	arenas := make([]Arena, len(out))
 	for i := range out {
 		hint, err := in.im.SizeHint(i)
 		if err != nil {
 			return nil, fmt.Errorf("reading layer %s: %w", in.im.Layers[i].Digest, err)
 		}
+		in.hints = append(in.hints, hint)
 		// Files are rounded up to blocks; headers of the archive fall away.
 		if arenas[i], err = in.store.NewArena(hint + hint/8); err != nil {
 			return nil, err
@@ -67,7 +65,7 @@ func (in *ingest) readLayers(ctx context.Context) ([]*layerTree, error) {
 	stop := context.AfterFunc(ctx, func() { in.store.Abort(context.Cause(ctx)) })
 	defer stop()
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(workers)
+	g.SetLimit(in.opts.Workers)
 	for i := range out {
 		g.Go(func() (err error) {
 			defer func() { err = errors.Join(err, arenas[i].Close()) }()
@@ -114,11 +112,10 @@ func (in *ingest) readLayer(ctx context.Context, i int, arena Arena) (*layerTree
 
 // scale turns inflated into stored bytes for the progress of layer i.
 func (in *ingest) scale(i int) float64 {
-	hint, err := in.im.SizeHint(i)
-	if err != nil || hint == 0 {
+	if in.hints[i] == 0 {
 		return 1
 	}
-	return float64(in.im.Layers[i].Size) / float64(hint)
+	return float64(in.im.Layers[i].Size) / float64(in.hints[i])
 }
 
 // walk takes what layer i holds from r, or from its listing when r is nil.

@@ -40,19 +40,20 @@ type ListedContent struct {
 // ErrStale is wrapped when content is not what a listing says.
 var ErrStale = errors.New("the content of an earlier build has changed")
 
-// member notes one member while it is visited. The reader that it gives away
-// keeps what readSmall reads.
+// A recorder notes the members of a layer while they are visited; body is what
+// readSmall read of the one at hand.
 type recorder struct {
 	list *Listing
 	body []byte
 }
 
+// A keeper is a member's reader that leads readSmall to the recorder.
 type keeper struct {
 	io.Reader
 	rec *recorder
 }
 
-// note adds the member that was just visited; created are the files that it stored.
+// note adds the member that was just visited; f is the file that it stored, if any.
 func (r *recorder) note(m *layer.Member, f *file) {
 	l := ListedMember{Member: *m, Body: r.body}
 	if f != nil {
